@@ -1,0 +1,103 @@
+"""Phosphene: shows what a convolutional network has learned.
+
+>>> import phosphene as ph
+>>> net = ph.load("demo:robust")
+>>> r = ph.render(net, ["logit:cat", "logit:ship"], steps=2)
+>>> tuple(r.pictures.shape)
+(2, 3, 32, 32)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import Interrupted, PhospheneError
+    from .network.load import load
+    from .network.network import Network
+    from .network.preprocess import Preprocess
+    from .objectives.expression import Objective
+    from .objectives.spec import parse
+    from .objectives.units import channel, custom, direction, layer, logit, neuron, probability
+    from .pictures.reading import read
+    from .rendering.canvases import pixels
+    from .rendering.priors import l1, l2, total_variation
+    from .rendering.projections import blur, decay
+    from .rendering.recipe import Recipe
+    from .rendering.render import render
+    from .rendering.rerun import rerun
+    from .rendering.views import jitter, noise, rotate, scale
+    from .results.kinds import Rendering
+    from .results.record import Record
+
+# Imported when first asked for: `import phosphene` costs nothing, and `phosphene --help` needs no torch.
+_WHERE = {
+    "errors": ("Interrupted", "PhospheneError"),
+    "network.load": ("load",),
+    "network.network": ("Network",),
+    "network.preprocess": ("Preprocess",),
+    "objectives.expression": ("Objective",),
+    "objectives.spec": ("parse",),
+    "objectives.units": ("channel", "custom", "direction", "layer", "logit", "neuron", "probability"),
+    "pictures.reading": ("read",),
+    "rendering.canvases": ("pixels",),
+    "rendering.priors": ("l1", "l2", "total_variation"),
+    "rendering.projections": ("blur", "decay"),
+    "rendering.recipe": ("Recipe",),
+    "rendering.render": ("render",),
+    "rendering.rerun": ("rerun",),
+    "rendering.views": ("jitter", "noise", "rotate", "scale"),
+    "results.kinds": ("Rendering",),
+    "results.record": ("Record",),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "Interrupted",
+    "Network",
+    "Objective",
+    "PhospheneError",
+    "Preprocess",
+    "Recipe",
+    "Record",
+    "Rendering",
+    "blur",
+    "channel",
+    "custom",
+    "decay",
+    "direction",
+    "jitter",
+    "l1",
+    "l2",
+    "layer",
+    "load",
+    "logit",
+    "neuron",
+    "noise",
+    "parse",
+    "pixels",
+    "probability",
+    "read",
+    "render",
+    "rerun",
+    "rotate",
+    "scale",
+    "total_variation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("phosphene")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'phosphene' has no attribute {name!r}")
+    found = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

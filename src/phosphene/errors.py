@@ -1,0 +1,111 @@
+"""Every error of Phosphene, in one tree.
+
+PhospheneError
+├── RequestError      ValueError    an argument is out of range, of the wrong shape or does not fit another one
+├── UnknownNameError  LookupError   a class, layer, recipe or other name that is not there; the nearest ones are named
+├── ModelError        ValueError    a reference that does not lead to a network, or a network that does not run
+│   ├── WeightsError                a checkpoint that cannot be read, does not fit, holds code or is not finite
+│   └── OutputError                 the network's output is not one (b, classes) tensor
+├── PictureError      ValueError    a file that is not a picture, or too large a one
+├── RecordError       ValueError    a PNG without a Record, or a Record that cannot be obeyed
+├── ExtraError        ImportError   an optional package is missing or does not import
+├── FolderError       OSError       a place that cannot be written
+└── RenderError       RuntimeError  the ascent itself failed
+Interrupted           KeyboardInterrupt   Ctrl-C; carries what was finished
+
+`status` is the exit status of the command line: 2 the request is wrong, 1 something failed.
+Each class has a page in docs/errors/.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+SHOWN = 60  # characters of a given value that an error repeats
+
+
+class PhospheneError(Exception):
+    """The root: `except PhospheneError` catches whatever this package raises on purpose."""
+
+    status = 2
+
+
+class RequestError(PhospheneError, ValueError):
+    """An argument is out of range, of the wrong shape or does not fit another one."""
+
+
+class UnknownNameError(PhospheneError, LookupError):
+    """A name that is not there; `near` holds the three nearest that are."""
+
+    def __init__(self, kind: str, given: object, known: Iterable[str], hint: str = "") -> None:
+        self.near = nearest(str(given), known)
+        right = f"nearest: {', '.join(self.near)}" if self.near else f"there is no {kind} at all"
+        super().__init__(f"no {kind} {shown(given)}; {right}{'. ' + hint if hint else ''}")
+
+
+class ModelError(PhospheneError, ValueError):
+    """A reference that does not lead to a network, or a network that does not run."""
+
+
+class WeightsError(ModelError):
+    """A checkpoint that cannot be read, does not fit, holds code or is not finite."""
+
+
+class OutputError(ModelError):
+    """The network's output is not one (b, classes) tensor."""
+
+
+class PictureError(PhospheneError, ValueError):
+    """A file that is not a picture, or too large a one."""
+
+
+class RecordError(PhospheneError, ValueError):
+    """A PNG without a Record, or a Record that cannot be obeyed."""
+
+
+class ExtraError(PhospheneError, ImportError):
+    """An optional package is missing or does not import."""
+
+
+class FolderError(PhospheneError, OSError):
+    """A place that cannot be written."""
+
+
+class RenderError(PhospheneError, RuntimeError):
+    """The ascent itself failed."""
+
+    status = 1
+
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818  a KeyboardInterrupt is not an error
+    """Ctrl-C during a long call; `partial` holds the result so far, or None."""
+
+    def __init__(self, partial: Any = None) -> None:
+        super().__init__("interrupted")
+        self.partial = partial
+
+
+def shown(value: object) -> str:
+    """The value as an error repeats it: quoted, on one line, cut."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The `count` known names that look most like the given one, best first."""
+    short = given[:SHOWN].lower()
+    ranked = sorted(set(known), key=lambda name: (-_likeness(short, name.lower()), name))
+    return ranked[:count]
+
+
+def _likeness(a: str, b: str) -> float:
+    inside = bool(a) and (a in b or b in a)
+    return difflib.SequenceMatcher(None, a, b[:SHOWN]).ratio() + 0.5 * inside
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, cut to one line."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""Networks: opening them, feeding them pictures, reading what their modules give."""

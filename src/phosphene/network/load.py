@@ -1,0 +1,186 @@
+"""`load`: from a reference, a line of text, to a Network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import torch
+
+from .. import checks, registry
+from ..errors import ModelError, RequestError, UnknownNameError, WeightsError, first_line, shown
+from ..seeding import private_rng, stream_seed
+from . import checkpoint
+from .network import Network
+from .opened import Opened, Request
+from .preprocess import Preprocess
+from .sources import code, exported
+
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+_NUMBERS = ("size", "mean", "std", "range")
+_WHOLES = ("channels", "resize")
+_WORDS = ("order", "layout", "interpolation")
+OPTIONS = ("classes", "seed", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
+LARGEST_CLASS_FILE = 16 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference taken apart: `source:name?key=value&…`; source "" for `module:factory`, files and exports."""
+
+    text: str
+    source: str
+    name: str
+    options: dict[str, str]
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether opening it runs code, or reads files, of the user's: then a stranger's record must not name it."""
+        return self.source == "" or any(key in self.options for key in ("weights", "classes")) or "/." in self.name
+
+
+def parse(text: str) -> Reference:
+    """Take a reference apart; the options must be known, the rest is seen when it is opened."""
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise ModelError(f"model {shown(text)}; a reference such as demo:standard or torchvision:resnet50 is needed")
+    base, _, query = text.partition("?")
+    options: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise ModelError(f"model {shown(text)}: what stands after ? must be key=value&key=value") from error
+    for key, value in pairs:
+        if key not in OPTIONS:
+            raise UnknownNameError("option of a reference", key, OPTIONS)
+        options[key] = value
+    source, colon, name = base.partition(":")
+    if colon and source in registry.names("sources"):
+        return Reference(text, source, name, options)
+    return Reference(text, "", base, options)
+
+
+def load(reference: str, *, device: str | torch.device | None = None) -> Network:
+    """The network that a reference names, ready to be looked into.
+
+    demo:standard, demo:robust      bundled, offline
+    torchvision:NAME  timm:NAME  hf:ORG/NAME     preprocessing and class names come along (extras of these names)
+    package.module:factory  path/file.py:factory a callable without arguments that gives a module, or a module itself
+    path/model.pt2                  a torch.export program; it can hold code, so open only what you trust
+
+    After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),
+    weights=TAG as the source names it; size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc
+    resize=  interpolation=  classes=FILE (.json, or one name a line). What the reference says wins over the source, that
+    over what a safetensors file says of itself.
+
+    >>> load("demo:robust").classes[3]
+    'cat'
+    """
+    parts = parse(reference)
+    weights = parts.options.get("weights")
+    file = weights if weights is not None and _is_file(weights) else None
+    seed = checks.seed(_whole("seed", parts.options.get("seed", "0")))
+    with private_rng(stream_seed(seed, "weights")):
+        opened = _open(parts, "none" if file else weights)
+    preprocess, classes = dict(opened.preprocess or {}), opened.classes
+    if file:
+        preprocess, classes = _take_weights(opened, file, preprocess)
+    preprocess |= _stated(parts.options)
+    if "classes" in parts.options:
+        classes = read_classes(parts.options["classes"])
+    module = opened.module if device is None else _moved(opened.module, device)
+    return Network(
+        module,
+        Preprocess.from_dict(preprocess) if "size" in preprocess else _half_known(preprocess),
+        classes,
+        output=opened.output,
+        name=reference,
+        batch=opened.batch,
+        notes=opened.notes,
+    )
+
+
+def read_classes(path: str) -> tuple[str, ...]:
+    """Class names from a JSON list, a JSON object from indices to names, or a text file with one name a line."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > LARGEST_CLASS_FILE:
+            raise RequestError(f"classes file {shown(path)} is over {LARGEST_CLASS_FILE >> 20} MiB")
+        text = file.read_text("utf-8")
+        content = json.loads(text) if file.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RequestError(f"classes file {shown(path)} cannot be read: {first_line(error)}") from error
+    if isinstance(content, dict) and all(key.isdigit() for key in content):
+        content = [content[key] for key in sorted(content, key=int)]
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise RequestError(f"classes file {shown(path)} holds no list of names")
+    return tuple(content)
+
+
+def _open(parts: Reference, weights: str | None) -> Opened:
+    if parts.source:
+        opened: Opened = registry.find("sources", parts.source)(Request(parts.name, weights))
+        return opened
+    if parts.name.endswith(".pt2"):
+        return exported.open_export(parts.name)
+    if weights not in (None, "none"):
+        raise WeightsError(f"weights {shown(weights)} is not a file; {', '.join(_WEIGHT_FILES[:3])} or none is needed")
+    return code.open_factory(parts.name)
+
+
+def _is_file(weights: str) -> bool:
+    return weights.endswith(_WEIGHT_FILES) or "/" in weights or Path(weights).is_file()
+
+
+def _take_weights(opened: Opened, file: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    state, _ = checkpoint.read(file)
+    checkpoint.load_into(opened.module, state, Path(file).name)
+    said = checkpoint.metadata_of(file) if file.endswith(".safetensors") else {}
+    keys = ("size", "mean", "std", "channels")
+    about = {key: tuple(said[key]) if isinstance(said[key], list) else said[key] for key in keys if key in said}
+    classes = said.get("classes")
+    names = classes if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None
+    return about | known, opened.classes or names
+
+
+def _stated(options: dict[str, str]) -> dict[str, Any]:
+    """The preprocessing that a reference states, as Preprocess takes it."""
+    stated: dict[str, Any] = {key: options[key] for key in _WORDS if key in options}
+    for key in _WHOLES:
+        if key in options:
+            stated[key] = _whole(key, options[key])
+    for key in _NUMBERS:
+        if key in options:
+            one = _whole if key == "size" else _real
+            numbers = tuple(one(key, text) for text in options[key].split(","))
+            stated[key] = numbers[0] if len(numbers) == 1 else numbers
+    return stated
+
+
+def _half_known(known: dict[str, Any]) -> Preprocess | None:
+    if not known:
+        return None
+    raise RequestError(f"the reference says {', '.join(known)} but no size; add size=224, or whatever it is")
+
+
+def _whole(key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise RequestError(f"{key}={shown(text)}; a whole number is needed") from None
+
+
+def _real(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(f"{key}={shown(text)}; numbers joined by commas are needed") from None
+
+
+def _moved(module: torch.nn.Module, device: str | torch.device) -> torch.nn.Module:
+    try:
+        return module.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RequestError(f"device {shown(str(device))} cannot be used: {first_line(error)}") from error

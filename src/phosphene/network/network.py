@@ -1,0 +1,254 @@
+"""Network: a module with its preprocessing, class names and addresses; the only place that runs a forward pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checks
+from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
+from ..seeding import private_rng, stream
+from . import addresses, layers, outputs, probe
+from .preprocess import Preprocess
+
+LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
+Read = Callable[[Tensor, Collection[str]], dict[str, Tensor]]
+
+
+class Network:
+    """A trained network that can be looked into. The module itself is never changed.
+
+    module      any nn.Module that takes one batch of pictures; DataParallel and compiled modules are unwrapped
+    preprocess  what stands between pictures and the module; None: pictures in [0, 1] go in as they are, the number of
+                channels is the first convolution's, the size the first of 224, 32, 28, 64, 96, 299 that runs (see `notes`)
+    classes     names in the order of the scores; None: "0", "1", …
+    output      picks the (b, classes) tensor out of what the module returns, where that is not plain
+    batch       the only batch size that the module takes, for exports that fixed one
+
+    `notes` says in sentences what may mislead: a network that ends in softmax, preprocessing that was assumed.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        preprocess: Preprocess | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        output: outputs.Pick | None = None,
+        name: str | None = None,
+        batch: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise RequestError(f"a network is {shown(module)}; a torch.nn.Module is needed")
+        self.module = addresses.unwrapped(module)
+        self.name = name or type(self.module).__name__
+        self.batch = None if batch is None else checks.whole("batch", batch, low=1)
+        self._output = output
+        self._check_weights()
+        self._twin = probe.Twin(self.module)
+        assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
+        self.preprocess, self._calls, scores = self._first_run(preprocess)
+        if not preprocess:
+            assumed.append(f"no size was given: {self.preprocess.height} px was assumed, the first that runs")
+        self.classes = self._names(classes, scores.shape[1])
+        self.ending = outputs.ending(scores)
+        self.notes = (*notes, *assumed, *self._ending_note())
+
+    def __repr__(self) -> str:
+        p = self.preprocess
+        return f"Network({self.name}, {p.channels}×{p.height}×{p.width}, {len(self.classes)} classes)"
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in _tensors(self.module).values()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        floating = (t.dtype for t in _tensors(self.module).values() if t.is_floating_point())
+        return next(floating, torch.float32)
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often each address runs in one forward pass."""
+        return self._calls
+
+    def index(self, name: str | int) -> int:
+        """The index of a class, by name or by index.
+
+        A name is taken letter by letter, then without regard to case, then as one of the synonyms in "tench, Tinca tinca",
+        and digits that are no name as an index. A name that stands twice is an error: give the index.
+        """
+        if isinstance(name, str):
+            found = _find_name(name, self.classes)
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise RequestError(f"class {shown(name)} stands at {found}; give one of these indices")
+            if not (name.isascii() and name.isdigit() and len(name) < 10):
+                raise UnknownNameError("class", name, self.classes)
+        elif isinstance(name, bool):
+            raise RequestError(f"class {shown(name)}; a name or an index is needed")
+        number = checks.whole("class", int(name), low=0)
+        if number >= len(self.classes):
+            raise UnknownNameError("class", number, self.classes, f"indices go from 0 to {len(self.classes) - 1}")
+        return number
+
+    def scores(self, pictures: Tensor) -> Tensor:
+        """Raw scores (b, classes) of pictures (b, c, h, w) in [0, 1]; no softmax, no gradient."""
+        with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
+            return read(self._checked(pictures), {addresses.OUTPUT})[addresses.OUTPUT]
+
+    def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
+        """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
+        h, w = checks.size(size) if size is not None else self.preprocess.sides
+        pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
+        with torch.inference_mode(False), private_rng(0), self._twin.running() as module:
+            inputs = self._inputs(pictures)
+            return self._guarded(
+                lambda: layers.describe(module, inputs, self.preprocess.layout == "bhwc"), tuple(pictures.shape)
+            )
+
+    def check_addresses(self, wanted: Collection[str]) -> None:
+        """Raise, with the nearest names, unless every address leads to a module that runs."""
+        addresses.check(wanted, self._calls)
+
+    @contextmanager
+    def reading(self, seed: int = 0) -> Iterator[Read]:
+        """Gives `read(pictures, addresses)` -> {address: tensor}; address "" is the raw scores (b, classes).
+
+        Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
+        Global random numbers are private inside, starting from `seed`.
+        """
+        with private_rng(seed), self._twin.running() as module:
+            yield lambda pictures, wanted: self._read(module, pictures, wanted)
+
+    def sha256(self) -> str:
+        """Of the weights and buffers: names, kinds, shapes and values, in the order of the names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            if isinstance(tensor, Tensor):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                flat = tensor.detach().cpu().contiguous().flatten()
+                digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+        return digest.hexdigest()
+
+    def _read(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        if self.batch is None:
+            return self._read_once(module, pictures, wanted)
+        parts = []
+        for chunk in pictures.split(self.batch):
+            filled = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
+            read = self._read_once(module, filled, wanted)
+            parts.append({address: tensor[: len(chunk)] for address, tensor in read.items()})
+        return {address: torch.cat([part[address] for part in parts]) for address in wanted}
+
+    def _read_once(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        inputs = self._inputs(pictures)
+        read, output = self._guarded(
+            lambda: probe.forward(module, inputs, wanted, self._calls), tuple(pictures.shape)
+        )
+        if addresses.OUTPUT in wanted:
+            read[addresses.OUTPUT] = outputs.unpack(output, self._output, len(pictures))
+        return read
+
+    def _inputs(self, pictures: Tensor) -> Tensor:
+        return self.preprocess.forward(pictures.to(self.device)).to(self.dtype)
+
+    def _checked(self, pictures: Tensor) -> Tensor:
+        if not isinstance(pictures, Tensor) or not pictures.is_floating_point() or pictures.ndim != 4:
+            what = f"{pictures.dtype} {tuple(pictures.shape)}" if isinstance(pictures, Tensor) else shown(pictures)
+            raise RequestError(f"pictures are {what}; a float tensor (b, c, h, w) in [0, 1] is needed")
+        return pictures.detach()
+
+    def _guarded(self, run: Callable[[], Any], shape: tuple[int, ...]) -> Any:
+        """Run; what a network raises becomes one sentence with its name and the shape it was given."""
+        try:
+            return run()
+        except (ModelError, RequestError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(f"{self.name} does not run on pictures {shape}: {first_line(error)}") from error
+
+    def _first_run(self, preprocess: Preprocess | None) -> tuple[Preprocess, dict[str, int], Tensor]:
+        if preprocess is not None:
+            return self._tried(preprocess)
+        channels = _first_channels(self.module)
+        refused: ModelError | None = None
+        for side in LIKELY_SIZES:
+            try:
+                return self._tried(Preprocess(size=side, channels=channels))
+            except OutputError:
+                raise
+            except ModelError as error:
+                refused = refused or error
+        raise ModelError(f"{refused}; give its input: Network(..., preprocess=Preprocess(size=, channels=))") from refused
+
+    def _tried(self, preprocess: Preprocess) -> tuple[Preprocess, dict[str, int], Tensor]:
+        self.preprocess = preprocess
+        batch = self.batch or 2
+        pictures = torch.rand((batch, preprocess.channels, *preprocess.sides), generator=stream(0, "first run"))
+        with torch.inference_mode(False), torch.enable_grad(), private_rng(0), self._twin.running() as module:
+            inputs = self._inputs(pictures).detach().requires_grad_(True)
+            calls, output = self._guarded(lambda: probe.count(module, inputs), tuple(pictures.shape))
+            return preprocess, calls, outputs.unpack(output, self._output, batch)
+
+    def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
+        if classes is None:
+            return tuple(str(index) for index in range(count))
+        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+            raise RequestError(f"classes are {shown(classes)}; a sequence of names is needed")
+        if len(classes) != count:
+            raise RequestError(f"{len(classes)} class names were given; {self.name} gives {count} scores")
+        return tuple(classes)
+
+    def _ending_note(self) -> tuple[str, ...]:
+        if self.ending is None:
+            return ()
+        return (
+            f"{self.name} ends in {self.ending}: class models and saliency want raw scores, whose gradient does not vanish "
+            "when one class wins; pass output= or a module without that last step",
+        )
+
+    def _check_weights(self) -> None:
+        for name, tensor in _tensors(self.module).items():
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Also on the CPU, where torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _first_channels(module: nn.Module) -> int:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            return part.in_channels
+    raise ModelError(
+        f"{type(module).__name__} has no Conv2d to tell its channels; give Network(..., preprocess=Preprocess(size=, channels=))"
+    )
+
+
+def _find_name(name: str, classes: Sequence[str]) -> list[int]:
+    for same in (
+        lambda known: known == name,
+        lambda known: known.lower() == name.lower(),
+        lambda known: name.strip().lower() in (word.strip().lower() for word in known.split(",")),
+    ):
+        if found := [index for index, known in enumerate(classes) if same(known)]:
+            return found
+    return []

@@ -1,0 +1,181 @@
+"""One forward pass that reads what modules give. The only place that sets a hook on a module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import addresses as addressing
+
+Watch = Callable[[str, int, Any], None]  # address, run, what the module gave
+
+
+class _Enough(BaseException):
+    """Leaves a forward pass at the last address wanted. Not an Exception, so that no `except` of a network holds it."""
+
+
+def forward(
+    module: nn.Module, inputs: Tensor, wanted: Collection[str], calls: Mapping[str, int]
+) -> tuple[dict[str, Tensor], Any]:
+    """What the addresses give for these inputs, and the network's own output (None if it was not needed).
+
+    The pass stops at the last address. `calls`: how often each path runs, as `count` found it.
+    """
+    left = {addressing.split(a): a for a in wanted if a != addressing.OUTPUT}
+    left = {(path, calls[path] - 1 if run is None else run): a for (path, run), a in left.items()}
+    read: dict[str, Tensor] = {}
+    to_end = addressing.OUTPUT in wanted
+
+    def keep(path: str, run: int, given: Any) -> None:
+        if (path, run) not in left:
+            return
+        tensor = first_tensor(given)
+        read[left[path, run]] = tensor
+        if len(read) == len(left) and not to_end:
+            raise _Enough
+        # A later in-place operation would overwrite what we read (ReLU(inplace=True) after a convolution).
+        read[left[path, run]] = tensor.clone()
+
+    output = None
+    with watching(module, {path for path, _ in left}, keep):
+        try:
+            output = module(inputs)
+        except _Enough:
+            pass
+    missing = [a for a in left.values() if a not in read]
+    if missing:
+        raise RuntimeError(f"{missing[0]} did not run in this forward pass")
+    return read, output
+
+
+def count(module: nn.Module, inputs: Tensor) -> tuple[dict[str, int], Any]:
+    """How often each path runs in one forward pass, in order of first completion, and the output."""
+    calls: dict[str, int] = {}
+
+    def tally(path: str, run: int, given: Any) -> None:
+        if first_tensor(given, strict=False) is not None:
+            calls[path] = run + 1
+
+    with watching(module, {name for name, _ in module.named_modules() if name}, tally):
+        output = module(inputs)
+    return calls, output
+
+
+@contextmanager
+def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterator[None]:
+    """Inside, `watch` is told of each run of these modules; afterwards no hook is left."""
+    with ExitStack() as stack:
+        for path in paths:
+            # named_modules shows a shared module under its first name; get_submodule finds it under any.
+            handle = module.get_submodule(path).register_forward_hook(_counting(path, watch))
+            stack.callback(handle.remove)
+        yield
+
+
+def _counting(path: str, watch: Watch) -> Callable[[nn.Module, Any, Any], None]:
+    run = -1
+
+    def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
+        nonlocal run
+        run += 1
+        watch(path, run, given)
+
+    return hook
+
+
+def first_tensor(given: Any, strict: bool = True) -> Any:
+    """The first tensor in what a module gave: attention and recurrent modules give tuples."""
+    if isinstance(given, Tensor):
+        return given
+    values = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple | list) else ()
+    for value in values:
+        if (found := first_tensor(value, strict=False)) is not None:
+            return found
+    if strict:
+        raise RuntimeError(f"a module gave {type(given).__name__}, which holds no tensor")
+    return None
+
+
+class Twin:
+    """A frozen private copy in eval mode, kept equal to the user's module; the module itself is never touched.
+
+    Where a module cannot be copied, it is lent for the call and put back as it was, also when the call raises.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._copy: nn.Module | None = None
+        self._made_of: list[int] = []
+
+    @contextmanager
+    def running(self) -> Iterator[nn.Module]:
+        """The network to run: eval mode, no gradients to weights, values as the user's module has them now."""
+        twin = self._fresh()
+        if twin is not None:
+            yield twin
+            return
+        with _lent(self._module) as module:
+            yield module
+
+    def _fresh(self) -> nn.Module | None:
+        parts = [id(part) for part in self._module.modules()]
+        if self._copy is None or parts != self._made_of:
+            self._copy = _copied(self._module)
+            self._made_of = parts
+        elif not _follow(self._copy, self._module):
+            self._copy = _copied(self._module)
+        return self._copy
+
+
+def _copied(module: nn.Module) -> nn.Module | None:
+    # Not an inference tensor even when we are called in inference mode: autograd must be able to run through it.
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            twin = copy.deepcopy(module)
+        except Exception:  # whatever a module's own __deepcopy__ or members raise: then it is lent instead
+            return None
+        if not _follow(twin, module):  # a lazy copy that does not hold the same tensors is no twin
+            return None
+    return twin.eval().requires_grad_(False)
+
+
+def _follow(twin: nn.Module, module: nn.Module) -> bool:
+    """Bring the twin's values up to the module's; False if it cannot be done in place."""
+    mine, theirs = _tensors(twin), _tensors(module)
+    if mine.keys() != theirs.keys():
+        return False
+    with torch.no_grad():
+        for name, tensor in theirs.items():
+            own = mine[name]
+            if own.shape != tensor.shape or own.dtype != tensor.dtype or own.device != tensor.device:
+                return False
+            if own.data_ptr() == tensor.data_ptr() and own.numel():
+                return False  # shares memory: freezing or folding it would reach the user
+            if not torch.equal(own, tensor):
+                own.copy_(tensor)
+    return True
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@contextmanager
+def _lent(module: nn.Module) -> Iterator[nn.Module]:
+    modes = {part: part.training for part in module.modules()}
+    wishes = {p: p.requires_grad for p in module.parameters()}
+    try:
+        module.eval()
+        for p in wishes:
+            p.requires_grad_(False)
+        yield module
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        for p, wish in wishes.items():
+            p.requires_grad_(wish)

@@ -1,0 +1,66 @@
+"""`torchvision:NAME`: its classification networks, with the preprocessing and class names of their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import ExtraError, ModelError, UnknownNameError, WeightsError, first_line
+from ..opened import Opened, Request
+
+
+def load_torchvision(request: Request) -> Opened:
+    """`?weights=none` for random weights, `?weights=IMAGENET1K_V1` for older ones; else the best there are."""
+    models = _models()
+    known = models.list_models(module=models)
+    if request.name not in known:
+        raise UnknownNameError("torchvision network", request.name, known)
+    tags = models.get_model_weights(request.name)
+    best = getattr(tags, "DEFAULT", None)
+    if request.weights in (None, "none"):
+        weights = best
+    elif request.weights in tags.__members__:
+        weights = tags[request.weights]
+    else:
+        raise UnknownNameError("weights", request.weights, [*tags.__members__, "none"])
+    module = _made(models, request.name, None if request.weights == "none" else weights)
+    return Opened(module, _preprocess(weights), weights.meta.get("categories") if weights else None)
+
+
+def _models() -> Any:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise ExtraError("torchvision is not installed; pip install 'phosphene[torchvision]'") from error
+    except RuntimeError as error:  # a build for another torch: "operator torchvision::nms does not exist"
+        raise ExtraError(
+            f"torchvision does not import here ({first_line(error)}); install the torchvision built for this torch"
+        ) from error
+    return models
+
+
+def _made(models: Any, name: str, weights: Any) -> Any:
+    # These two change their input themselves when weights are asked for by tag; the Preprocess does it here.
+    own = {"transform_input": False} if name in ("googlenet", "inception_v3") else {}
+    try:
+        return models.get_model(name, weights=weights, **own)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights of torchvision:{name} cannot be had ({first_line(error)}); "
+            "offline, give ?weights=FILE or ?weights=none"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision:{name} cannot be made: {first_line(error)}") from error
+
+
+def _preprocess(weights: Any) -> dict[str, Any] | None:
+    if weights is None:
+        return None
+    t = weights.transforms()
+    mode = str(getattr(t.interpolation, "value", t.interpolation))
+    return {
+        "size": int(t.crop_size[0]),
+        "resize": int(t.resize_size[0]),
+        "mean": tuple(t.mean),
+        "std": tuple(t.std),
+        "interpolation": mode if mode in ("nearest", "bilinear", "bicubic") else "bilinear",
+    }

@@ -1,0 +1,77 @@
+"""`hf:ORG/NAME`: image classifiers of the Hugging Face hub, or a folder saved by `save_pretrained`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import ExtraError, ModelError, RequestError, first_line
+from ..opened import Opened, Request
+
+_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+def load_transformers(request: Request) -> Opened:
+    """`?weights=none` for random weights of the network's configuration. Code from the hub is never run."""
+    library = _library()
+    if request.weights not in (None, "none"):
+        raise RequestError("hf: takes ?weights=none or a file")
+    if not request.name:
+        raise ModelError("hf: needs ORG/NAME, as in hf:microsoft/resnet-50")
+    auto = library.AutoModelForImageClassification
+    try:
+        config = library.AutoConfig.from_pretrained(request.name, trust_remote_code=False)
+        if request.weights == "none":
+            module = auto.from_config(config, trust_remote_code=False)
+        else:
+            module = auto.from_pretrained(request.name, trust_remote_code=False)
+    except Exception as error:  # the library raises its own errors, those of the hub and of half a dozen parsers
+        raise ModelError(
+            f"hf:{request.name} cannot be had ({first_line(error)}); ORG/NAME of an image classifier, or its folder, is needed"
+        ) from error
+    names = config.id2label
+    return Opened(module, _preprocess(library, request.name, config), [names[i] for i in sorted(names)])
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ExtraError(f"transformers does not import ({first_line(error)}); pip install 'phosphene[hf]'") from error
+    return transformers
+
+
+def _preprocess(library: Any, name: str, config: Any) -> dict[str, Any] | None:
+    # The processor's file is read as data: building the processor itself can need torchvision.
+    try:
+        from transformers.image_processing_utils import BaseImageProcessor
+
+        said, _ = BaseImageProcessor.get_image_processor_dict(name)
+    except (OSError, ValueError, ImportError):
+        side = getattr(config, "image_size", None)
+        return {"size": side} if side else None
+    size, crop = _sides(said.get("size")), _sides(said.get("crop_size"))
+    cropped = crop if said.get("do_center_crop") and crop else None
+    normal = said.get("do_normalize", True)
+    side = cropped or size or (224, 224)
+    found: dict[str, Any] = {
+        "size": side,
+        "resize": min(size) if cropped and size else None,
+        "channels": int(getattr(config, "num_channels", 3)),
+        "interpolation": _RESAMPLING.get(said.get("resample", 2), "bilinear"),
+    }
+    if normal and "image_mean" in said:
+        found |= {"mean": tuple(said["image_mean"]), "std": tuple(said["image_std"])}
+    if said.get("do_rescale") is False:
+        found["range"] = (0.0, 255.0)
+    return found
+
+
+def _sides(value: Any) -> tuple[int, int] | None:
+    """(height, width) from the ways in which processors write it."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, dict) and "height" in value:
+        return int(value["height"]), int(value["width"])
+    if isinstance(value, dict) and "shortest_edge" in value:
+        return int(value["shortest_edge"]), int(value["shortest_edge"])
+    return None

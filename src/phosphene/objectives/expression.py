@@ -1,0 +1,142 @@
+"""Objective: a linear expression of units, one number per picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import RequestError, shown
+
+Activations = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]  # without the batch axis
+
+
+class Unit(Protocol):
+    """One term: a place in a network and how it becomes one number. Frozen and hashable; `str` parses back."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The addresses whose activations it needs."""
+        ...
+
+    def __call__(self, activations: Activations) -> Tensor:
+        """(b,)"""
+        ...
+
+    def resolved(self, index: Callable[[str | int], int]) -> Unit:
+        """Itself with class names turned into indices."""
+        ...
+
+    def inlined(self) -> Unit:
+        """Itself, naming no file."""
+        ...
+
+    def check(self, shapes: Shapes) -> None:
+        """Raise unless it is inside these shapes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Σ coefficient · unit. Turns what a network gives for b pictures into (b,) numbers; adds, subtracts and scales.
+
+    Terms are kept in one order (largest coefficient first, then by text) and equal units are added up, so that
+    expressions that mean the same are equal, hash equal, read equal and draw the same random numbers.
+
+    >>> from phosphene import logit
+    >>> str(logit("cat") - 0.5 * logit("dog"))
+    'logit:cat - 0.5*logit:dog'
+    """
+
+    terms: tuple[tuple[float, Unit], ...]
+
+    def __post_init__(self) -> None:
+        added: dict[Unit, float] = {}
+        for coefficient, unit in self.terms:
+            added[unit] = added.get(unit, 0.0) + checks.real("coefficient", coefficient)
+        if not added:
+            raise RequestError("an objective without terms; at least one is needed, as in logit:cat")
+        ordered = sorted(((c, unit) for unit, c in added.items()), key=lambda term: (-term[0], str(term[1])))
+        object.__setattr__(self, "terms", tuple(ordered))
+
+    @classmethod
+    def of(cls, unit: Unit) -> Objective:
+        return cls(((1.0, unit),))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The addresses whose activations it needs; "" is the network's raw scores."""
+        return frozenset().union(*(unit.reads for _, unit in self.terms))
+
+    def __call__(self, activations: Activations) -> Tensor:
+        """The values (b,) for activations {address: (b, …)}."""
+        first, *others = self.terms
+        total = first[0] * first[1](activations)
+        for coefficient, unit in others:
+            total = total + coefficient * unit(activations)
+        return total
+
+    def __add__(self, other: Objective) -> Objective:
+        return Objective(self.terms + other.terms) if isinstance(other, Objective) else NotImplemented
+
+    def __mul__(self, factor: float) -> Objective:
+        if isinstance(factor, bool) or not isinstance(factor, Real):
+            return NotImplemented
+        return Objective(tuple((factor * c, unit) for c, unit in self.terms))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Objective:
+        return -1.0 * self
+
+    def __sub__(self, other: Objective) -> Objective:
+        return self + -other if isinstance(other, Objective) else NotImplemented
+
+    def __str__(self) -> str:
+        (first, unit), *others = self.terms
+        text = f"{'-' if first < 0 else ''}{_scaled(abs(first), unit)}"
+        return text + "".join(f" {'-' if c < 0 else '+'} {_scaled(abs(c), unit)}" for c, unit in others)
+
+    def __repr__(self) -> str:
+        return f"Objective({shown(str(self))})"
+
+    def resolved(self, index: Callable[[str | int], int]) -> Objective:
+        """Itself with class names turned into indices by `index` (a Network's)."""
+        return Objective(tuple((c, unit.resolved(index)) for c, unit in self.terms))
+
+    def inlined(self) -> Objective:
+        """Itself, with what it read from files in its text."""
+        return Objective(tuple((c, unit.inlined()) for c, unit in self.terms))
+
+    def check(self, shapes: Shapes) -> None:
+        """Raise unless every unit is inside these shapes (without the batch axis)."""
+        for _, unit in self.terms:
+            unit.check(shapes)
+
+    @property
+    def only(self) -> Unit | None:
+        """Its unit, if it is one unit with coefficient 1."""
+        return self.terms[0][1] if len(self.terms) == 1 and self.terms[0][0] == 1 else None
+
+
+def values(objectives: Sequence[Objective], activations: Activations) -> Tensor:
+    """Objective i at picture i: (b,) for b objectives and activations of b pictures.
+
+    The batch is split once per address, not indexed per objective: the gradient of an index is a tensor of zeros as large
+    as the whole batch.
+    """
+    rows = {address: tensor.split(1) for address, tensor in activations.items()}
+    each = [
+        objective({address: rows[address][i] for address in objective.reads}) for i, objective in enumerate(objectives)
+    ]
+    return torch.cat(each).float()
+
+
+def _scaled(coefficient: float, unit: Unit) -> str:
+    return str(unit) if coefficient == 1 else f"{coefficient!r}*{unit}"

@@ -1,0 +1,131 @@
+"""From a text to an objective.
+
+    expression := [-] term { (" + " | " - ") term }          term := [number *] unit
+    unit := logit:CLASS | probability:CLASS | neuron:LAYER:c,y,x | channel:LAYER:c | layer:LAYER[:squares]
+          | direction:LAYER:FILE.npy | direction:LAYER:[v, …] | custom:NAME
+
+CLASS is an index, or a name; names and layers that hold a colon, a quote, a lone sign or begin with a digit stand in
+double quotes, as in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+from .. import registry
+from ..errors import RequestError, UnknownNameError, shown
+from . import units
+from .expression import Objective
+from .words import split, unquoted
+
+LONGEST = 1 << 20  # characters
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*\*\s*(.*)", re.DOTALL)
+
+
+def parse(text: str, *, files: bool = True) -> Objective:
+    """The objective that a text names: `parse(str(o)) == o`. files=False refuses texts that name a file.
+
+    >>> parse("logit:cat - 0.5*logit:dog") == units.logit("cat") - 0.5 * units.logit("dog")
+    True
+    """
+    if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
+        raise RequestError(f"objective {shown(text)}; a text such as logit:cat or channel:stage3.0:5 is needed")
+    sign, *rest = ["-", text.strip()[1:]] if text.strip().startswith("-") else ["+", text.strip()]
+    first, *others = split(rest[0], r"\s+([+-])\s+")
+    total = _term(sign, first, files)
+    for sign, term in zip(others[::2], others[1::2], strict=True):
+        total = total + _term(sign, term, files)
+    return total
+
+
+def coerce(objective: Objective | str) -> Objective:
+    """An objective as it is, a text parsed."""
+    if isinstance(objective, Objective):
+        return objective
+    return parse(objective)
+
+
+def _term(sign: str, text: str, files: bool) -> Objective:
+    coefficient = 1.0
+    if found := _NUMBER.fullmatch(text):
+        coefficient, text = float(found.group(1)), found.group(2)
+    return (coefficient if sign == "+" else -coefficient) * _unit(text.strip(), files)
+
+
+def _unit(text: str, files: bool) -> Objective:
+    kind, *parts = split(text, ":")
+    if kind not in _KINDS:
+        raise UnknownNameError("kind of objective", kind, _KINDS, f"the objective was {shown(text)}")
+    least, most, make = _KINDS[kind]
+    if not least <= len(parts) <= most:
+        raise RequestError(f"objective {shown(text)}; {_FORMS[kind]} is needed")
+    if kind == "direction" and not files and not parts[1].startswith("["):
+        raise RequestError(f"objective {shown(text)} names a file, which a record from elsewhere must not")
+    try:
+        return make(*parts)
+    except RequestError as error:
+        raise RequestError(f"objective {shown(text)}: {error}") from error
+
+
+def _target(text: str) -> str | int:
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else unquoted(text)
+
+
+def _place(text: str) -> list[int]:
+    if not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        raise RequestError(f"place {shown(text)}; whole numbers joined by commas are needed")
+    return [int(number) for number in text.split(",")]
+
+
+def _neuron(address: str, place: str) -> Objective:
+    return units.neuron(unquoted(address), *_place(place))
+
+
+def _channel(address: str, index: str) -> Objective:
+    numbers = _place(index)
+    if len(numbers) != 1:
+        raise RequestError(f"channel {shown(index)}; one number is needed")
+    return units.channel(unquoted(address), numbers[0])
+
+
+def _layer(address: str, of: str = "sum") -> Objective:
+    return units.layer(unquoted(address), of)  # type: ignore[arg-type]  # checked there
+
+
+def _direction(address: str, vector: str) -> Objective:
+    if not vector.startswith("["):
+        return units.direction(unquoted(address), unquoted(vector))
+    try:
+        numbers = json.loads(vector)
+    except (ValueError, RecursionError):
+        raise RequestError(f"direction {shown(vector)}; a list of numbers as in JSON is needed") from None
+    return units.direction(unquoted(address), numbers)
+
+
+def _custom(name: str) -> Objective:
+    found = registry.find("objectives", unquoted(name))
+    if not isinstance(found, Objective):
+        raise RequestError(f"registered objective {shown(name)} is {type(found).__name__}; an Objective is needed")
+    return found
+
+
+_FORMS = {
+    "logit": "logit:CLASS",
+    "probability": "probability:CLASS",
+    "neuron": "neuron:LAYER:channel,y,x",
+    "channel": "channel:LAYER:channel",
+    "layer": "layer:LAYER or layer:LAYER:squares",
+    "direction": "direction:LAYER:FILE.npy",
+    "custom": "custom:NAME",
+}
+_KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
+    "logit": (1, 1, lambda name: units.logit(_target(name))),
+    "probability": (1, 1, lambda name: units.probability(_target(name))),
+    "neuron": (2, 2, _neuron),
+    "channel": (2, 2, _channel),
+    "layer": (1, 2, _layer),
+    "direction": (2, 2, _direction),
+    "custom": (1, 1, _custom),
+}

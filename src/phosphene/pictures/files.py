@@ -1,0 +1,92 @@
+"""Writing files: whole or not at all, and a PNG that carries its Record."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from ..errors import FolderError, RecordError, first_line, shown
+from .reading import LARGEST_BYTES, LARGEST_PIXELS
+
+CHUNK = "phosphene"  # keyword of the text chunk
+LARGEST_RECORD = 4 << 20  # characters
+
+
+def folder(path: str | Path) -> Path:
+    """The folder, made if need be and known to be writable; FolderError otherwise."""
+    place = Path(path)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise FolderError(f"{shown(str(path))} cannot be written: {error.strerror or first_line(error)}") from error
+    return place
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write to a file beside, then put it in place, so that a reader never sees half of it."""
+    try:
+        beside = path.with_name(f".{secrets.token_hex(6)}{path.suffix}")
+        try:
+            write(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise FolderError(f"{shown(str(path))} cannot be written: {error.strerror or first_line(error)}") from error
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    def write(beside: Path) -> None:
+        beside.write_text(text, "utf-8")
+
+    return write_whole(path, write)
+
+
+def write_png(path: Path, image: Image.Image, record: str | None = None) -> Path:
+    """A PNG; the record stands in a compressed UTF-8 text chunk of the keyword "phosphene"."""
+    info = PngInfo()
+    if record is not None:
+        info.add_itxt(CHUNK, record, zip=True)
+    return write_whole(path, lambda beside: image.save(beside, format="PNG", pnginfo=info))
+
+
+def read_png(path: str | Path) -> tuple[Image.Image, str]:
+    """The image and the record in a PNG that anyone may have made."""
+    file, name = Path(path), shown(str(path))
+    try:
+        if not file.is_file():
+            raise RecordError(f"picture {name} is not there; a PNG that Phosphene wrote is needed")
+        if file.stat().st_size > LARGEST_BYTES:
+            raise RecordError(f"picture {name} has over {LARGEST_BYTES >> 20} MiB")
+        with Image.open(file, formats=["PNG"]) as image:
+            if image.width * image.height > LARGEST_PIXELS:
+                raise RecordError(f"picture {name} has over {LARGEST_PIXELS:,} pixels")
+            image.load()
+            record = image.info.get(CHUNK)
+            if not isinstance(record, str) or len(record) > LARGEST_RECORD:
+                raise RecordError(f"picture {name} carries no record; a PNG that Phosphene wrote is needed")
+            return image.copy(), str(record)
+    except UnidentifiedImageError:
+        raise RecordError(f"{name} is not a PNG; one that Phosphene wrote is needed") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RecordError(f"picture {name} cannot be read: {first_line(error)}") from error
+
+
+def slug(text: str) -> str:
+    """A file name that says the same: letters, digits, dots and hyphens, at most 80; never a path, never hidden.
+
+    >>> slug("channel:stage3.0:5"), slug("../../etc/passwd"), slug("jack-o'-lantern")
+    ('channel-stage3.0-5', 'etc-passwd', 'jack-o-lantern')
+    """
+    plain = re.sub(r"[^\w.-]+", "-", text)
+    return re.sub(r"-{2,}", "-", plain).strip("-._")[:80].strip("-._") or "picture"
+

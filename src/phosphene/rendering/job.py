@@ -1,0 +1,156 @@
+"""A checked request to render: what is wanted, how, and one batch of it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import RequestError
+from ..network.network import Network, Read
+from ..objectives.expression import Objective, Shapes, values
+from ..objectives.spec import coerce
+from ..objectives.units import OUTPUT, ClassUnit
+from ..results.kinds import Item, Rendering
+from ..results.record import Record, environment
+from ..seeding import stream_seed
+from .loop import Ascended, Ascent
+from .observers import Observer, affordable, frame_steps
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An objective as it was asked for, and with indices for class names. Its random streams are named by the latter, so
+    that a class by name and by index is the same picture."""
+
+    asked: Objective
+    resolved: Objective
+
+    @property
+    def target(self) -> int | None:
+        """The class, where the objective is one class's score or probability."""
+        only = self.resolved.only
+        return only.target if isinstance(only, ClassUnit) and isinstance(only.target, int) else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `render` was asked, checked once."""
+
+    net: Network
+    items: tuple[Wanted, ...]
+    recipe: Recipe
+    size: tuple[int, int]
+    seed: int
+    frames: int
+    observers: tuple[Observer, ...]
+    sha256: str
+
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        objectives: Objective | str | Sequence[Objective | str],
+        recipe: Recipe,
+        *,
+        size: tuple[int, int],
+        seed: int,
+        frames: int,
+        observers: Sequence[Observer],
+    ) -> Job:
+        several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
+        if not several:
+            raise RequestError("no objectives; at least one is needed, as in logit:cat")
+        asked = [coerce(objective) for objective in several]
+        items = tuple(Wanted(one, one.resolved(net.index)) for one in asked)
+        reads = _reads(items)
+        net.check_addresses(reads)
+        shapes = _shapes(net, reads, size)
+        for item in items:
+            item.resolved.check(shapes)
+        numbers = len(items) * net.preprocess.channels * size[0] * size[1]
+        kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
+        return cls(net, items, recipe, size, seed, kept, tuple(observers), net.sha256())
+
+    def run(self, first: int, count: int) -> Rendering:
+        """Render `count` items from `first` on, as one batch."""
+        items = self.items[first : first + count]
+        # Gradients are ours to ask for, also where the caller has switched them off.
+        reading = self.net.reading(stream_seed(self.seed, "network"))
+        with torch.inference_mode(False), torch.enable_grad(), reading as read:
+            ascended = self._ascent(items, read, first).run()
+            with torch.no_grad():
+                said = self._said(items, ascended, read)
+        records = self._records(items)
+        scores = torch.tensor([item.score for item in said])
+        steps = frame_steps(self.frames, self.recipe.steps)
+        return Rendering(
+            ascended.pictures, scores, ascended.history, said, records, ascended.frames, steps, self.net.notes
+        )
+
+    def _ascent(self, items: Sequence[Wanted], read: Read, first: int) -> Ascent:
+        def tell(step: int, pictures: Tensor, reached: Tensor) -> None:
+            for observer in self.observers:
+                observer.on_step(first, len(self.items), step, self.recipe.steps, pictures, reached)
+
+        return Ascent(
+            read,
+            objectives=[item.resolved for item in items],
+            names=[str(item.resolved) for item in items],
+            recipe=self.recipe,
+            seed=self.seed,
+            mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
+            frames=self.frames,
+            on_step=tell if self.observers else None,
+        )
+
+    def _said(self, items: Sequence[Wanted], ascended: Ascended, read: Read) -> tuple[Item, ...]:
+        given = read(ascended.pictures, _reads(items))
+        reached = values([item.resolved for item in items], given).tolist()
+        scores = given.get(OUTPUT)
+        return tuple(
+            self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i])
+            for i, item in enumerate(items)
+        )
+
+    def _item(self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...]) -> Item:
+        target = item.target
+        if target is None or scores is None:
+            return Item(str(item.asked), None, None, self.seed, reached, None, None, notes)
+        certain = scores.softmax(0)[target] if len(scores) > 1 else scores.sigmoid()[target]
+        rank = 1 + int((scores > scores[target]).sum())
+        name = self.net.classes[target]
+        return Item(str(item.asked), name, target, self.seed, reached, float(certain), rank, notes)
+
+    def _records(self, items: Sequence[Wanted]) -> tuple[Record, ...]:
+        record = Record(
+            model={"ref": self.net.name, "sha256": self.sha256},
+            preprocess=self.net.preprocess.to_dict(),
+            recipe=self.recipe.to_dict(),
+            size=self.size,
+            seed=self.seed,
+            batch=tuple(str(item.resolved.inlined()) for item in items),
+            position=0,
+            environment=environment(self.net.device),
+        )
+        return tuple(replace(record, position=i) for i in range(len(items)))
+
+
+def sides(net: Network, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width), the network's own if none was given."""
+    return net.preprocess.sides if size is None else checks.size(size)
+
+
+def _reads(items: Sequence[Wanted]) -> frozenset[str]:
+    return frozenset().union(*(item.resolved.reads for item in items))
+
+
+def _shapes(net: Network, reads: frozenset[str], size: tuple[int, int]) -> Shapes:
+    """What the addresses give for one picture of this size; also shows whether the network runs on it."""
+    with torch.inference_mode(False), torch.no_grad(), net.reading() as read:
+        given = read(net.preprocess.mean_picture(size), reads)
+    return {address: tuple(tensor.shape[1:]) for address, tensor in given.items()}

@@ -1,0 +1,111 @@
+"""Priors: penalties on a picture, one number per picture, subtracted from the objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .. import checks
+
+
+@dataclass(frozen=True)
+class Prior:
+    """weight · penalty(picture, mean picture). `0.01 * l2()` scales it."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.real("weight of a prior", self.weight, low=0)
+
+    def __call__(self, pictures: Tensor, mean: Tensor | float = 0.0) -> Tensor:
+        """pictures (b, c, h, w) in [0, 1], mean broadcastable to them -> (b,)."""
+        return self.weight * self.penalty(pictures, mean)
+
+    def __mul__(self, factor: float) -> Self:
+        if isinstance(factor, bool) or not isinstance(factor, Real):
+            return NotImplemented
+        return replace(self, weight=factor * self.weight)
+
+    __rmul__ = __mul__
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class L1(Prior):
+    """See `l1`."""
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        return (pictures - mean).abs().flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class L2(Prior):
+    """See `l2`."""
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        return (pictures - mean).square().flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class TotalVariation(Prior):
+    """See `total_variation`."""
+
+    beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("beta", self.beta, low=0.5, high=8)
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        down = torch.zeros_like(pictures)
+        right = torch.zeros_like(pictures)
+        down[..., :-1, :] = pictures[..., 1:, :] - pictures[..., :-1, :]
+        right[..., :-1] = pictures[..., 1:] - pictures[..., :-1]
+        squares = down.square() + right.square()
+        if self.beta != 2:
+            # Below 2 the slope at 0 is infinite: a thousandth of a grey level keeps it finite and changes no digit shown.
+            floor = (1e-3 / 255) ** 2
+            squares = (squares + floor) ** (self.beta / 2) - floor ** (self.beta / 2)
+        return squares.flatten(1).sum(1)
+
+
+def l1() -> L1:
+    """‖picture − mean picture‖₁: sparse pictures.
+
+    pictures (b, c, h, w) in [0, 1] -> (b,)
+
+    >>> l1()(torch.full((1, 1, 2, 2), 0.75), 0.5).item()
+    1.0
+    """
+    return L1()
+
+
+def l2() -> L2:
+    """‖picture − mean picture‖₂², the squared norm: small contrast.
+
+    pictures (b, c, h, w) in [0, 1] -> (b,); a weight λ = 1 makes it the λ‖I‖₂² of the source, I zero-centred.
+    Source: Simonyan, Vedaldi & Zisserman 2013, eq. 1. Grows with c·h·w: scale the weight with size.
+
+    >>> l2()(torch.full((1, 1, 2, 2), 1.0), 0.5).item()
+    1.0
+    """
+    return L2()
+
+
+def total_variation(beta: float = 2.0) -> TotalVariation:
+    """Penalty on differences between neighbouring pixels, forward differences, none over the border.
+
+    pictures (b, c, h, w) in [0, 1] -> (b,):  Σ over c, y, x of (dx² + dy²)^(beta/2)
+    beta 1 keeps edges, 2 smooths, 4 is the outer square that one text prints. Grows with h·w: scale the weight with size.
+    Source: Mahendran & Vedaldi 2015, their finite-difference approximation of R_Vβ.
+
+    >>> total_variation()(torch.zeros(1, 3, 8, 8)).item()
+    0.0
+    """
+    return TotalVariation(beta=beta)

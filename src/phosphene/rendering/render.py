@@ -1,0 +1,117 @@
+"""`render`: the verb. Checks the request once, cuts it into batches, gives Renderings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .. import checks
+from ..errors import Interrupted
+from ..network.network import Network, is_out_of_memory
+from ..objectives.expression import Objective
+from ..results.kinds import Rendering, join
+from .canvases import Canvas
+from .job import Job, sides
+from .observers import FRAMES, Observer
+from .priors import Prior
+from .projections import Projection
+from .recipe import Optimiser, Recipe, find_recipe
+from .views import View
+
+BATCH_PIXELS = 400_000  # of all pictures of a batch: 8 of 224 px; small enough for 4 GiB with a ResNet-50
+LARGEST_BATCH = 64
+
+
+def render(
+    net: Network,
+    objectives: Objective | str | Sequence[Objective | str],
+    *,
+    recipe: str | Recipe = "auto",
+    size: int | tuple[int, int] | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    optimiser: Optimiser | None = None,
+    canvas: Canvas | None = None,
+    priors: Sequence[Prior] | None = None,
+    projections: Sequence[Projection] | None = None,
+    views: Sequence[View] | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    frames: int = FRAMES,
+    observers: Sequence[Observer] = (),
+) -> Rendering:
+    """Pictures that make the objectives large: argmax over pictures of objective − penalties, one picture per objective.
+
+    objectives   one or several, as objects or texts: `ph.logit("cat")`, "channel:stage3.0:5"
+    recipe       a name, or a Recipe; "auto" is the best for the size. What follows replaces its settings
+    size         (height, width) or one side, in pixels; None: the network's own
+    seed         of every random number; an item's numbers depend on the seed and its objective alone, so a picture is the
+                 same alone or among others (up to the last bits of floating point, which depend on the batch size)
+    batch        pictures at once; None: as many as fit a few GiB. Running out of memory halves it and goes on
+    frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
+    observers    told of every step
+
+    The module is left as it was, weights get no gradients, global random numbers are not used. Also under `no_grad`.
+    Ctrl-C raises Interrupted, a KeyboardInterrupt that carries the finished part.
+
+    Source: Erhan et al. 2009 for units; Simonyan, Vedaldi & Zisserman 2013, §2 for classes.
+
+    >>> import phosphene as ph
+    >>> r = ph.render(ph.load("demo:robust"), "logit:cat", steps=2)
+    >>> r.pictures.shape, r.history.shape
+    (torch.Size([1, 3, 32, 32]), torch.Size([2, 1]))
+    """
+    changes = {"steps": steps, "lr": lr, "optimiser": optimiser, "canvas": canvas}
+    groups = {"priors": priors, "projections": projections, "views": views}
+    changes |= {name: None if members is None else tuple(members) for name, members in groups.items()}
+    chosen = settle(net, recipe, size, **changes)
+    parts: list[Rendering] = []
+    try:
+        for part in stream_renderings(
+            net, objectives, chosen, size=size, seed=seed, batch=batch, frames=frames, observers=observers
+        ):
+            parts.append(part)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(join(parts) if parts else None) from stop
+    return join(parts)
+
+
+def settle(net: Network, recipe: str | Recipe, size: int | tuple[int, int] | None, **changes: object) -> Recipe:
+    """The recipe for this network and size, with what was changed."""
+    h, w = sides(net, size)
+    if not isinstance(recipe, Recipe):
+        recipe = find_recipe(recipe, (net.preprocess.channels, h, w))
+    return recipe.replace(**changes)
+
+
+def stream_renderings(
+    net: Network,
+    objectives: Objective | str | Sequence[Objective | str],
+    recipe: Recipe,
+    *,
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    frames: int = FRAMES,
+    observers: Sequence[Observer] = (),
+) -> Iterator[Rendering]:
+    """As `render`, a batch at a time: what is finished can be saved before the rest begins."""
+    job = Job.of(
+        net, objectives, recipe, size=sides(net, size), seed=checks.seed(seed), frames=frames, observers=observers
+    )
+    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch)
+    done = 0
+    while done < len(job.items):
+        try:
+            part = job.run(done, min(at_once, len(job.items) - done))
+        except Exception as error:
+            if not is_out_of_memory(error) or at_once == 1:
+                raise
+            at_once //= 2
+            continue
+        done += len(part)
+        yield part
+
+
+def _batch_for(size: tuple[int, int], fixed: int | None) -> int:
+    fits = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (size[0] * size[1])))
+    return max(fits // fixed, 1) * fixed if fixed else fits

@@ -1,0 +1,111 @@
+"""`rerun`: makes a picture again from the Record in its PNG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import PhospheneError, RecordError, shown
+from ..network.load import load
+from ..network.load import parse as parse_reference
+from ..network.network import Network
+from ..objectives.spec import parse
+from ..pictures import colour, files
+from ..results.kinds import Rendering
+from ..results.record import Record, environment
+from .observers import Observer
+from .recipe import Recipe
+from .render import stream_renderings
+
+
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """A picture made again.
+
+    rendering   of the whole batch that the picture was in; `position` is its place there
+    identical   whether every pixel is the same
+    difference  the largest, in grey levels of 255
+    changed     what the environment has now that it had not then, in words: why pixels may differ
+    """
+
+    rendering: Rendering
+    position: int
+    identical: bool
+    difference: int
+    changed: tuple[str, ...]
+
+
+def rerun(path: str | Path, net: Network | None = None, *, observers: tuple[Observer, ...] = ()) -> Rerun:
+    """Render again what the PNG at `path` shows, from its Record, and compare.
+
+    Bit for bit the same on the same machine with the same versions and number of threads. Elsewhere the picture is the same
+    up to how floating-point sums are ordered, which 8 bits mostly hide; `changed` names what differs.
+
+    net: the network, if it is not to be opened from the Record. It must be given where the Record names code or files of
+    a user's, since a picture from elsewhere must not choose what runs here.
+    """
+    image, text = files.read_png(path)
+    record = Record.from_json(text)
+    net = net or _opened(record)
+    if net.sha256() != record.model["sha256"]:
+        raise RecordError(f"{record.model['ref']} has other weights now than when the picture was made")
+    if net.preprocess.to_dict() != record.preprocess:
+        raise RecordError(f"{record.model['ref']} has another preprocessing now than when the picture was made")
+    objectives = [parse(objective, files=False) for objective in record.batch]
+    recipe = Recipe.from_dict(record.recipe)
+    with _threads(record):
+        (rendering,) = stream_renderings(
+            net,
+            objectives,
+            recipe,
+            size=record.size,
+            seed=record.seed,
+            batch=len(objectives),
+            frames=0,
+            observers=observers,
+        )
+        now = environment(net.device)
+    again = rendering.image(record.position)
+    same_kind = again.mode == image.mode and again.size == image.size
+    difference = _largest_difference(again, image) if same_kind else 255
+    identical = same_kind and colour.pixels_sha256(again) == record.pixels_sha256 and difference == 0
+    changed = tuple(f"{key}: {was} then, {now.get(key)} now" for key, was in record.environment.items() if now.get(key) != was)
+    return Rerun(rendering, record.position, identical, difference, changed)
+
+
+def _opened(record: Record) -> Network:
+    reference = record.model["ref"]
+    try:
+        runs_code = parse_reference(reference).runs_code
+    except PhospheneError as error:
+        raise RecordError(f"the record names the model {shown(reference)}, which cannot be opened: {error}") from error
+    if runs_code:
+        raise RecordError(
+            f"the record names the model {shown(reference)}, which runs code or reads files of this machine; "
+            "if you trust it, name it yourself with -m (in Python: rerun(path, net))"
+        )
+    return load(reference)
+
+
+@contextmanager
+def _threads(record: Record) -> Iterator[None]:
+    """As many threads as then: how sums are cut up among them decides their last bits."""
+    now, then = torch.get_num_threads(), record.environment.get("threads")
+    usable = isinstance(then, int) and not isinstance(then, bool) and 1 <= then <= (os.cpu_count() or 1)
+    try:
+        if usable:
+            torch.set_num_threads(then)
+        yield
+    finally:
+        torch.set_num_threads(now)
+
+
+def _largest_difference(a: Image.Image, b: Image.Image) -> int:
+    return int(np.abs(np.asarray(a, dtype=np.int16) - np.asarray(b, dtype=np.int16)).max())

@@ -1,0 +1,167 @@
+"""Views: a random change of view per picture and step, so that what is drawn does not hang on single pixels.
+
+Every item draws from streams of its own, (seed, "view", objective), so its views do not depend on its neighbours. Shifts,
+turns and scalings of one step are one matrix and one resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import checks
+from ..errors import RequestError, shown
+from ..seeding import stream
+
+Border = Literal["black", "mean", "reflect"]
+
+
+class View:
+    """A random change of view."""
+
+
+@dataclass(frozen=True)
+class Move(View):
+    """A change of view that is a matrix; `draws` uniform numbers in [−1, 1) decide it."""
+
+    draws = 0
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        """u (b, draws) -> (b, 3, 3): from places of the view to places of the picture, (x, y, 1) in pixels about the centre."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Jitter(Move):
+    """See `jitter`."""
+
+    fraction: float
+    draws = 2
+
+    def __post_init__(self) -> None:
+        checks.real("fraction of jitter", self.fraction, low=0, high=1)
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        h, w = size
+        matrix = torch.eye(3).repeat(len(u), 1, 1)
+        for row, side in ((0, w), (1, h)):
+            most = round(self.fraction * side)  # whole pixels: nothing is resampled, so nothing is blurred
+            matrix[:, row, 2] = ((u[:, row] + 1) / 2 * (2 * most + 1)).floor().clamp(max=2 * most) - most
+        return matrix
+
+
+@dataclass(frozen=True)
+class Rotate(Move):
+    """See `rotate`."""
+
+    degrees: float
+    draws = 1
+
+    def __post_init__(self) -> None:
+        checks.real("degrees of rotation", self.degrees, low=0, high=180)
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        angle = u[:, 0] * math.radians(self.degrees)
+        matrix = torch.eye(3).repeat(len(u), 1, 1)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
+        matrix[:, 0, 1], matrix[:, 1, 0] = -angle.sin(), angle.sin()
+        return matrix
+
+
+@dataclass(frozen=True)
+class Scale(Move):
+    """See `scale`."""
+
+    low: float
+    high: float
+    draws = 1
+
+    def __post_init__(self) -> None:
+        low = checks.real("scale", self.low, low=0.05, high=20)
+        checks.real("scale", self.high, low=low, high=20)
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        between = (u[:, 0] + 1) / 2
+        factor = torch.exp(math.log(self.low) + between * (math.log(self.high) - math.log(self.low)))
+        matrix = torch.eye(3).repeat(len(u), 1, 1)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / factor
+        return matrix
+
+
+@dataclass(frozen=True)
+class Noise(View):
+    """See `noise`."""
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        checks.real("sigma of noise", self.sigma, low=0, high=10)
+
+
+def jitter(fraction: float) -> Jitter:
+    """A shift by whole pixels, uniform up to `fraction` of each side. Source: Mordvintsev, Olah & Tyka 2015 (DeepDream)."""
+    return Jitter(fraction)
+
+
+def rotate(degrees: float) -> Rotate:
+    """A turn about the centre, uniform up to `degrees` either way."""
+    return Rotate(degrees)
+
+
+def scale(low: float, high: float) -> Scale:
+    """A scaling about the centre, log-uniform from `low` to `high`; above 1 shows less of the picture, larger."""
+    return Scale(low, high)
+
+
+def noise(sigma: float) -> Noise:
+    """Gaussian noise of standard deviation `sigma`, in units of [0, 1], new at every step."""
+    return Noise(sigma)
+
+
+class Viewer:
+    """The views of a batch of items over a whole ascent."""
+
+    def __init__(
+        self, views: Sequence[View], names: Sequence[str], seed: int, steps: int, border: Border = "reflect"
+    ) -> None:
+        self._moves = [view for view in views if isinstance(view, Move)]
+        self._sigma = math.sqrt(sum(view.sigma**2 for view in views if isinstance(view, Noise)))
+        if others := [view for view in views if not isinstance(view, Move | Noise)]:
+            raise RequestError(f"view {shown(others[0])}; jitter, rotate, scale or noise is needed")
+        self._border = border
+        draws = sum(move.draws for move in self._moves)
+        # (steps, b, draws), drawn item by item, so that an item's numbers are the same in any company.
+        tables = [torch.rand((steps, draws), generator=stream(seed, "view", name)) for name in names]
+        self._table = torch.stack(tables, 1) * 2 - 1
+        self._noise = [stream(seed, "noise", name) for name in names]
+
+    def __call__(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
+        """The pictures as the network shall see them at this step; differentiable."""
+        seen = self._moved(pictures, step, mean) if self._moves else pictures
+        if self._sigma:
+            fields = [torch.randn(pictures.shape[1:], generator=generator) for generator in self._noise]
+            seen = seen + self._sigma * torch.stack(fields).to(seen)
+        return seen
+
+    def _moved(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
+        h, w = pictures.shape[-2:]
+        matrix = torch.eye(3).repeat(len(pictures), 1, 1)
+        start = 0
+        for move in self._moves:
+            u = self._table[step, :, start : start + move.draws]
+            matrix = matrix @ move.matrix(u, (h, w))
+            start += move.draws
+        # affine_grid measures places in half sides from the centre.
+        half = torch.tensor([w / 2, h / 2, 1.0])
+        theta = (matrix / half.view(1, 3, 1) * half.view(1, 1, 3))[:, :2].to(pictures)
+        where = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+        if self._border == "reflect":
+            return F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
+        ground = mean if self._border == "mean" else torch.zeros_like(mean)
+        return ground + F.grid_sample(pictures - ground, where, padding_mode="zeros", align_corners=False)

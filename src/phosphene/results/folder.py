@@ -1,0 +1,93 @@
+"""RunFolder: the pictures of one run and the run.json that lists them, kept whole after every batch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RequestError, shown
+from ..pictures import contact_sheet, files
+from ..pictures.animation import KINDS
+from .kinds import Item, Rendering, _lines
+from .record import phosphene_version
+
+
+class RunFolder:
+    """A folder that a command fills. What is added is on disk at once; run.json is always whole, and says what is missing."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        command: str,
+        model: dict[str, str],
+        device: str = "cpu",
+        arguments: dict[str, Any] | None = None,
+        wanted: Sequence[str] = (),
+    ) -> None:
+        self.path = files.folder(path)
+        self._about = {
+            "phosphene": phosphene_version(),
+            "command": command,
+            "model": model,
+            "device": device,
+            "arguments": arguments or {},
+        }
+        self._wanted = list(wanted)
+        self._started = time.monotonic()
+        self._items: list[dict[str, Any]] = []
+        self._tiles: list[contact_sheet.Tile] = []
+        self._title = ""
+
+    def add(self, rendering: Rendering, *, animate: str | None = None) -> list[Path]:
+        """Save the pictures of a rendering; gives their paths."""
+        if animate is not None and animate not in KINDS:
+            raise RequestError(f"animation {shown(animate)}; one of {', '.join(KINDS)} is needed")
+        self._title = rendering.title
+        paths = []
+        for place, item in enumerate(rendering.items):
+            path = self.path / self._name(item)
+            image = rendering.image(place)
+            files.write_png(path, image, rendering.signed_record(place).to_json())
+            said = item.to_dict() | {"file": path.name}
+            if animate:
+                suffix = "animated.png" if animate == "png" else animate
+                said["animation"] = rendering.animate(path.with_suffix(f".{suffix}"), place).name
+            self._items.append(said)
+            self._tiles.append(contact_sheet.Tile(image, _lines(item)))
+            paths.append(path)
+        self._write()
+        return paths
+
+    def finish(self) -> Path:
+        """Write the contact sheet and the final run.json; gives the path of the latter."""
+        if self._tiles:
+            sheet = contact_sheet.contact_sheet(self._tiles, title=self._title)
+            files.write_png(self.path / "contact_sheet.png", sheet)
+        return self._write()
+
+    @property
+    def missing(self) -> list[str]:
+        """The objectives that were wanted and are not there."""
+        done = {item["objective"] for item in self._items}
+        return [text for text in self._wanted if text not in done]
+
+    def _name(self, item: Item) -> str:
+        """A name that no other picture of this run has."""
+        stem = files.slug(item.name if item.name is not None else item.objective)
+        taken = {said["file"] for said in self._items}
+        if f"{stem}.png" in taken and item.index is not None:
+            stem = f"{stem}-{item.index}"
+        name, number = f"{stem}.png", 2
+        while name in taken or name == "contact_sheet.png":
+            name, number = f"{stem}-{number}.png", number + 1
+        return name
+
+    def _write(self) -> Path:
+        said = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items}
+        if self.missing:
+            said["missing"] = self.missing
+        return files.write_text(self.path / "run.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False))

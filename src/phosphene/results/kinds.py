@@ -1,0 +1,169 @@
+"""Rendering: pictures that were optimised, with their scores, how they formed, and what can make them again."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import checks
+from ..errors import RequestError
+from ..pictures import animation, colour, contact_sheet
+from .record import Record
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture in words and numbers.
+
+    objective    its text, as it was asked for
+    name, index  of the class, where the objective is one class's score or probability
+    score        the objective's value at the finished picture, without views or penalties
+    probability, rank  of that class by the network that was rendered; rank 1 is the highest score
+    notes        sentences on what may mislead: a dead unit, a start that had to be changed
+    """
+
+    objective: str
+    name: str | None
+    index: int | None
+    seed: int
+    score: float
+    probability: float | None
+    rank: int | None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        said = {
+            "objective": self.objective,
+            "class": self.name,
+            "index": self.index,
+            "seed": self.seed,
+            "score": self.score,
+            "probability": self.probability,
+            "rank": self.rank,
+        }
+        return said | ({"notes": list(self.notes)} if self.notes else {})
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Two lines for a sheet."""
+        if self.name is None:
+            return self.objective, f"value {self.score:.4g}"
+        certainty = f", p {self.probability:.2f}" if self.probability is not None else ""
+        return self.name, f"score {self.score:.1f}{certainty}"
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What `render` gives.
+
+    pictures  (b, c, h, w) float32 in [0, 1]
+    scores    (b,) the objectives' values at the finished pictures
+    history   (steps, b) the objectives' values at each step, as the network saw the picture then (through the views)
+    items     one Item per picture
+    records   one Record per picture
+    frames    (n, b, c, h, w) uint8: the pictures as they formed, at the steps `frame_steps`
+    notes     sentences on the network that may mislead
+    """
+
+    pictures: Tensor
+    scores: Tensor
+    history: Tensor
+    items: tuple[Item, ...]
+    records: tuple[Record, ...]
+    frames: Tensor
+    frame_steps: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def record(self) -> Record:
+        """The first picture's Record; `records` has one for each."""
+        return self.records[0]
+
+    @property
+    def title(self) -> str:
+        recipe = self.record.recipe
+        return f"{self.record.model['ref']} · {recipe.get('name')}, {recipe.get('steps')} steps, seed {self.record.seed}"
+
+    def image(self, item: int = 0) -> Image.Image:
+        """A picture as Pillow has it, pixel for pixel as it is saved."""
+        return colour.image_of(self.pictures[self._place(item)])
+
+    def signed_record(self, item: int) -> Record:
+        """The Record with the hash of the pixels as they are saved."""
+        return replace(self.records[item], pixels_sha256=colour.pixels_sha256(self.image(item)))
+
+    def contact_sheet(self, columns: int | None = None) -> Image.Image:
+        """All pictures with their labels, small ones enlarged without blur."""
+        tiles = [contact_sheet.Tile(self.image(i), _lines(item)) for i, item in enumerate(self.items)]
+        return contact_sheet.contact_sheet(tiles, title=self.title, columns=columns)
+
+    def animate(self, path: str | Path, item: int | None = None, *, seconds: float = animation.SECONDS) -> Path:
+        """How the pictures formed, as .gif, .webp, .apng, .png (APNG) or .mp4 (extra mp4); all of them in a grid, or one."""
+        if item is None and len(self) > 1:
+            frames = [_sheet_of(frame) for frame in self.frames]
+        else:
+            place = self._place(item or 0)
+            frames = [colour.image_of(frame[place].float() / 255) for frame in self.frames]
+        return animation.write_animation(path, frames, seconds=seconds)
+
+    def save(self, folder: str | Path, *, animate: str | None = None) -> Path:
+        """Write the pictures, each with its Record, contact_sheet.png and run.json into the folder.
+
+        animate: also one animation a picture, of this kind: gif, webp, apng or mp4.
+        """
+        from .folder import RunFolder  # here: that file needs this one
+
+        run = RunFolder(folder, command="render", model=self.record.model, device=self.record.environment["device"])
+        run.add(self, animate=animate)
+        return run.finish()
+
+    def _repr_html_(self) -> str:
+        memory = io.BytesIO()
+        self.contact_sheet().save(memory, "PNG")
+        data = base64.b64encode(memory.getvalue()).decode()
+        said = "".join(f"<li>{html.escape(note)}</li>" for note in (*self.notes, *(n for i in self.items for n in i.notes)))
+        picture = f'<img alt="{html.escape(self.title)}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        return f"<figure>{picture}{f'<ul>{said}</ul>' if said else ''}</figure>"
+
+    def _place(self, item: int) -> int:
+        return checks.whole("item", item, low=0, high=len(self) - 1)
+
+
+def join(parts: Sequence[Rendering]) -> Rendering:
+    """Renderings of the same settings, one after another, as one."""
+    if not parts:
+        raise RequestError("no renderings to join; at least one is needed")
+    first = parts[0]
+    return Rendering(
+        torch.cat([part.pictures for part in parts]),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.history for part in parts], 1),
+        tuple(item for part in parts for item in part.items),
+        tuple(record for part in parts for record in part.records),
+        torch.cat([part.frames for part in parts], 1),
+        first.frame_steps,
+        first.notes,
+    )
+
+
+def _lines(item: Item) -> tuple[str, ...]:
+    return (*item.label, *(("dead: no gradient",) if any("gradient is zero" in note for note in item.notes) else ()))
+
+
+def _sheet_of(frame: Tensor) -> Image.Image:
+    from ..pictures.tiles import grid
+
+    shown = torch.stack([colour.display(picture.float() / 255) for picture in frame])
+    return colour.image_of(grid(shown))
