@@ -26,9 +26,10 @@ def real(name: str, value: object, *, low: float = -math.inf, high: float = math
     """`value` as a finite float in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise RequestError(f"{name} is {shown(value)}; a finite number is needed")
-    if not low <= value <= high:
+    number = float(value)
+    if not low <= number <= high:
         raise RequestError(f"{name} is {shown(value)}; {_range(low, high)} is needed")
-    return float(value)
+    return number
 
 
 def steps(value: object) -> int:

@@ -79,7 +79,7 @@ class RenderError(PhospheneError, RuntimeError):
     status = 1
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818  a KeyboardInterrupt is not an error
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a long call; `partial` holds the result so far, or None."""
 
     def __init__(self, partial: Any = None) -> None:

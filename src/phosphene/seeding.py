@@ -36,7 +36,7 @@ def private_rng(seed: int) -> Iterator[None]:
 
     For code that is not ours and draws from global generators: factories that make weights, dropout in a forward pass.
     """
-    python, numeric = random.getstate(), np.random.get_state()  # noqa: NPY002 the global state is what we guard
+    python, numeric = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=_started_gpus()):
         try:
             random.seed(seed)

@@ -50,7 +50,9 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     missing = sorted(name for name in set(wanted) - set(state) if not name.endswith("num_batches_tracked"))
     extra = sorted(set(state) - set(wanted))
     if missing or extra:
-        raise WeightsError(f"{source} does not fit {type(module).__name__}: {_few('missing', missing)}{_few('unexpected', extra)}")
+        raise WeightsError(
+            f"{source} does not fit {type(module).__name__}: {_few('missing', missing)}{_few('unexpected', extra)}"
+        )
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise WeightsError(f"{source}: {name} is {tuple(tensor.shape)}; the network has {tuple(wanted[name].shape)}")

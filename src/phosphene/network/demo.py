@@ -71,7 +71,7 @@ class DemoNet(nn.Module):
 def load_demo(request: Request) -> Opened:
     """`demo:standard` or `demo:robust`, from the package itself."""
     if request.name not in NAMES:
-        raise UnknownNameError("demo network", request.name, NAMES)
+        raise UnknownNameError("network", f"demo:{request.name}", [f"demo:{name}" for name in NAMES])
     if request.weights not in (None, "none"):
         raise RequestError(f"demo:{request.name} has one set of weights; ?weights=none or a file is possible")
     file = f"cifar10_{request.name}.safetensors"

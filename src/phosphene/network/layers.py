@@ -38,9 +38,7 @@ def describe(module: nn.Module, inputs: Tensor, channels_last: bool) -> tuple[La
     if lacking:
         fields.update(_measured(module, inputs, lacking, calls, channels_last))
     kinds = {path: type(module.get_submodule(path)).__name__ for path in given}
-    return tuple(
-        Layer(path, kinds[path], tuple(tensor.shape[1:]), calls[path], fields[path]) for path, tensor in given.items()
-    )
+    return tuple(Layer(path, kinds[path], tuple(tensor.shape[1:]), calls[path], fields[path]) for path, tensor in given.items())
 
 
 def _traced(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .. import checks
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
@@ -110,9 +110,8 @@ class Network:
         pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
         with torch.inference_mode(False), private_rng(0), self._twin.running() as module:
             inputs = self._inputs(pictures)
-            return self._guarded(
-                lambda: layers.describe(module, inputs, self.preprocess.layout == "bhwc"), tuple(pictures.shape)
-            )
+            with self._guarded(pictures):
+                return layers.describe(module, inputs, self.preprocess.layout == "bhwc")
 
     def check_addresses(self, wanted: Collection[str]) -> None:
         """Raise, with the nearest names, unless every address leads to a module that runs."""
@@ -150,9 +149,8 @@ class Network:
 
     def _read_once(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
         inputs = self._inputs(pictures)
-        read, output = self._guarded(
-            lambda: probe.forward(module, inputs, wanted, self._calls), tuple(pictures.shape)
-        )
+        with self._guarded(pictures):
+            read, output = probe.forward(module, inputs, wanted, self._calls)
         if addresses.OUTPUT in wanted:
             read[addresses.OUTPUT] = outputs.unpack(output, self._output, len(pictures))
         return read
@@ -166,10 +164,12 @@ class Network:
             raise RequestError(f"pictures are {what}; a float tensor (b, c, h, w) in [0, 1] is needed")
         return pictures.detach()
 
-    def _guarded(self, run: Callable[[], Any], shape: tuple[int, ...]) -> Any:
-        """Run; what a network raises becomes one sentence with its name and the shape it was given."""
+    @contextmanager
+    def _guarded(self, pictures: Tensor) -> Iterator[None]:
+        """What the network raises becomes one sentence with its name and the shape it was given."""
+        shape = tuple(pictures.shape)
         try:
-            return run()
+            yield
         except (ModelError, RequestError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -197,7 +197,8 @@ class Network:
         pictures = torch.rand((batch, preprocess.channels, *preprocess.sides), generator=stream(0, "first run"))
         with torch.inference_mode(False), torch.enable_grad(), private_rng(0), self._twin.running() as module:
             inputs = self._inputs(pictures).detach().requires_grad_(True)
-            calls, output = self._guarded(lambda: probe.count(module, inputs), tuple(pictures.shape))
+            with self._guarded(pictures):
+                calls, output = probe.count(module, inputs)
             return preprocess, calls, outputs.unpack(output, self._output, batch)
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -219,7 +220,7 @@ class Network:
 
     def _check_weights(self) -> None:
         for name, tensor in _tensors(self.module).items():
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
                 raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
@@ -239,7 +240,7 @@ def _first_channels(module: nn.Module) -> int:
         if isinstance(part, nn.Conv2d):
             return part.in_channels
     raise ModelError(
-        f"{type(module).__name__} has no Conv2d to tell its channels; give Network(..., preprocess=Preprocess(size=, channels=))"
+        f"{type(module).__name__} has no Conv2d to tell its channels; give preprocess=Preprocess(size=…, channels=…)"
     )
 
 

@@ -52,7 +52,7 @@ def kinds(output: Any) -> str:
 
 
 def ending(scores: Tensor) -> str | None:
-    """"softmax", "log_softmax" or "sigmoid" if the scores (b, classes) are no raw scores, else None.
+    """ "softmax", "log_softmax" or "sigmoid" if the scores (b, classes) are no raw scores, else None.
 
     Read off the autograd node that made them; where there is no graph, off the numbers: rows that sum to 1.
     """

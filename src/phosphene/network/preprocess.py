@@ -47,7 +47,9 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  frozen: set once, here
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # frozen: set once, here
+
         put("channels", checks.whole("channels", self.channels, low=1, high=4096))
         put("size", checks.size(self.size))
         put("mean", self._per_channel("mean", self.mean))
@@ -153,7 +155,8 @@ class Preprocess:
         known = {field.name for field in fields(cls)}
         if extra := sorted(set(values) - known):
             raise RequestError(f"preprocess has {shown(extra)}; it takes {', '.join(sorted(known))}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**given)
 
     def replace(self, **changes: Any) -> Preprocess:
         """A copy with other settings. With other `channels`, one mean and std for all are kept as one."""

@@ -41,7 +41,7 @@ class Tracer(TorchDispatchMode):
     """While active, knows the field of every tensor that comes from `inputs` (b, c, h, w), or (b, h, w, c)."""
 
     def __init__(self, inputs: Tensor, channels_last: bool = False) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated in torch
         h, w = inputs.shape[1:3] if channels_last else inputs.shape[2:4]
         self.pixels: Pair = (int(h), int(w))
         # The tensors are kept, so that an id stays its own.

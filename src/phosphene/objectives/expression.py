@@ -132,9 +132,7 @@ def values(objectives: Sequence[Objective], activations: Activations) -> Tensor:
     as the whole batch.
     """
     rows = {address: tensor.split(1) for address, tensor in activations.items()}
-    each = [
-        objective({address: rows[address][i] for address in objective.reads}) for i, objective in enumerate(objectives)
-    ]
+    each = [objective({address: rows[address][i] for address in objective.reads}) for i, objective in enumerate(objectives)]
     return torch.cat(each).float()
 
 

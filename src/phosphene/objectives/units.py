@@ -78,7 +78,9 @@ class Neuron(_Plain):
         channel, *rest = self.place
         if given.ndim == 3:
             return given[:, rest[0], channel]
-        return given[(slice(None), channel, *rest)]
+        for place in self.place:
+            given = given[:, place]
+        return given
 
     def check(self, shapes: Shapes) -> None:
         shape = shapes[self.address]

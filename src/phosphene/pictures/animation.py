@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,7 @@ def write_animation(path: str | Path, frames: Sequence[Image.Image], *, seconds:
     seconds: of the movement, whatever the number of frames; hold: how long the last frame stands. It loops, but for MP4.
     """
     file = Path(path)
-    kind = file.suffix.lower().removeprefix(".")
-    if kind not in KINDS:
-        raise RequestError(f"animation {shown(file.name)}; one of .{', .'.join(KINDS)} is needed")
+    kind = check_kind(file.suffix.lower().removeprefix("."))
     if len(frames) < 2:
         raise RequestError(f"an animation of {len(frames)} frames; at least two are needed: render with frames=2 or more")
     large = [enlarged(frame.convert("RGB"), LEAST) for frame in frames]
@@ -34,6 +33,15 @@ def write_animation(path: str | Path, frames: Sequence[Image.Image], *, seconds:
         return write_whole(file, lambda beside: _mp4(beside, large, each, hold))
     times = [each] * (len(large) - 1) + [max(each, round(1000 * hold))]
     return write_whole(file, lambda beside: _pillow(beside, large, times, kind))
+
+
+def check_kind(kind: str) -> str:
+    """The kind, if it is one; ExtraError if it is MP4 and nothing here writes it."""
+    if kind not in KINDS:
+        raise RequestError(f"animation {shown(kind)}; one of {', '.join(KINDS)} is needed")
+    if kind == "mp4" and importlib.util.find_spec("av") is None:
+        raise ExtraError("MP4 needs PyAV; pip install 'phosphene[mp4]', or take gif, webp or apng")
+    return kind
 
 
 def _pillow(path: Path, frames: list[Image.Image], times: list[int], kind: str) -> None:
@@ -54,10 +62,8 @@ def _one_palette(frames: list[Image.Image]) -> list[Image.Image]:
 
 
 def _mp4(path: Path, frames: list[Image.Image], each: int, hold: float) -> None:
-    try:
-        import av
-    except ImportError as error:
-        raise ExtraError("MP4 needs PyAV; pip install 'phosphene[mp4]', or take .gif, .webp or .apng") from error
+    import av
+
     rate = round(1000 / each)
     still = frames[-1:] * round(hold * rate)
     height, width = frames[0].height // 2 * 2, frames[0].width // 2 * 2  # the codec wants even sides

@@ -89,4 +89,3 @@ def slug(text: str) -> str:
     """
     plain = re.sub(r"[^\w.-]+", "-", text)
     return re.sub(r"-{2,}", "-", plain).strip("-._")[:80].strip("-._") or "picture"
-

@@ -25,7 +25,9 @@ def read(path: str | Path) -> Tensor:
     file = Path(path)
     try:
         if not file.is_file():
-            raise PictureError(f"picture {shown(str(path))} is {'a folder' if file.is_dir() else 'not there'}; a file is needed")
+            raise PictureError(
+                f"picture {shown(str(path))} is {'a folder' if file.is_dir() else 'not there'}; a file is needed"
+            )
         if file.stat().st_size > LARGEST_BYTES:
             raise PictureError(f"picture {shown(str(path))} has over {LARGEST_BYTES >> 20} MiB")
         with warnings.catch_warnings():

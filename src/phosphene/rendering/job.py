@@ -88,9 +88,7 @@ class Job:
         records = self._records(items)
         scores = torch.tensor([item.score for item in said])
         steps = frame_steps(self.frames, self.recipe.steps)
-        return Rendering(
-            ascended.pictures, scores, ascended.history, said, records, ascended.frames, steps, self.net.notes
-        )
+        return Rendering(ascended.pictures, scores, ascended.history, said, records, ascended.frames, steps, self.net.notes)
 
     def _ascent(self, items: Sequence[Wanted], read: Read, first: int) -> Ascent:
         def tell(step: int, pictures: Tensor, reached: Tensor) -> None:

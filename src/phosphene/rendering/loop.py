@@ -80,7 +80,9 @@ class Ascent:
             woken = dead & ~self._gradientless(other)
             numbers = torch.where(_column(woken), other, numbers)
             for i in woken.nonzero().flatten().tolist():
-                notes[i].append(f"the gradient was zero at the usual start; start {attempt + 1} of {STARTS + 1}, noise, was taken")
+                notes[i].append(
+                    f"the gradient was zero at the usual start; start {attempt + 1} of {STARTS + 1}, noise, was taken"
+                )
             dead = dead & ~woken
         for i in dead.nonzero().flatten().tolist():
             notes[i].append(f"the gradient is zero at all {STARTS + 1} starts: a dead unit, the picture says nothing of it")

@@ -32,7 +32,7 @@ class Recipe:
 
     name: str
     source: str = ""
-    canvas: Canvas = Pixels()
+    canvas: Canvas = Pixels()  # noqa: RUF009  frozen, so one for all is safe
     optimiser: Optimiser = "sgd"
     lr: float = 0.02
     anneal: float = 0.0

@@ -60,7 +60,7 @@ def render(
     >>> r.pictures.shape, r.history.shape
     (torch.Size([1, 3, 32, 32]), torch.Size([2, 1]))
     """
-    changes = {"steps": steps, "lr": lr, "optimiser": optimiser, "canvas": canvas}
+    changes: dict[str, object] = {"steps": steps, "lr": lr, "optimiser": optimiser, "canvas": canvas}
     groups = {"priors": priors, "projections": projections, "views": views}
     changes |= {name: None if members is None else tuple(members) for name, members in groups.items()}
     chosen = settle(net, recipe, size, **changes)
@@ -94,11 +94,13 @@ def stream_renderings(
     frames: int = FRAMES,
     observers: Sequence[Observer] = (),
 ) -> Iterator[Rendering]:
-    """As `render`, a batch at a time: what is finished can be saved before the rest begins."""
-    job = Job.of(
-        net, objectives, recipe, size=sides(net, size), seed=checks.seed(seed), frames=frames, observers=observers
-    )
+    """As `render`, a batch at a time: what is finished can be saved before the rest begins. The request is checked now."""
+    job = Job.of(net, objectives, recipe, size=sides(net, size), seed=checks.seed(seed), frames=frames, observers=observers)
     at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch)
+    return _batches(job, at_once)
+
+
+def _batches(job: Job, at_once: int) -> Iterator[Rendering]:
     done = 0
     while done < len(job.items):
         try:

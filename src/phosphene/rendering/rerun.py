@@ -98,9 +98,8 @@ def _opened(record: Record) -> Network:
 def _threads(record: Record) -> Iterator[None]:
     """As many threads as then: how sums are cut up among them decides their last bits."""
     now, then = torch.get_num_threads(), record.environment.get("threads")
-    usable = isinstance(then, int) and not isinstance(then, bool) and 1 <= then <= (os.cpu_count() or 1)
     try:
-        if usable:
+        if isinstance(then, int) and 1 <= then <= (os.cpu_count() or 1):
             torch.set_num_threads(then)
         yield
     finally:

@@ -127,9 +127,7 @@ def noise(sigma: float) -> Noise:
 class Viewer:
     """The views of a batch of items over a whole ascent."""
 
-    def __init__(
-        self, views: Sequence[View], names: Sequence[str], seed: int, steps: int, border: Border = "reflect"
-    ) -> None:
+    def __init__(self, views: Sequence[View], names: Sequence[str], seed: int, steps: int, border: Border = "reflect") -> None:
         self._moves = [view for view in views if isinstance(view, Move)]
         self._sigma = math.sqrt(sum(view.sigma**2 for view in views if isinstance(view, Noise)))
         if others := [view for view in views if not isinstance(view, Move | Noise)]:

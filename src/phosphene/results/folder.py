@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import RequestError, shown
 from ..pictures import contact_sheet, files
-from ..pictures.animation import KINDS
+from ..pictures.animation import check_kind
 from .kinds import Item, Rendering, _lines
 from .record import phosphene_version
 
@@ -44,8 +43,8 @@ class RunFolder:
 
     def add(self, rendering: Rendering, *, animate: str | None = None) -> list[Path]:
         """Save the pictures of a rendering; gives their paths."""
-        if animate is not None and animate not in KINDS:
-            raise RequestError(f"animation {shown(animate)}; one of {', '.join(KINDS)} is needed")
+        if animate is not None:
+            check_kind(animate)
         self._title = rendering.title
         paths = []
         for place, item in enumerate(rendering.items):

@@ -78,7 +78,13 @@ class Record:
 
     @classmethod
     def _checked(cls, values: dict[str, Any]) -> Record:
-        for name, kind in (("model", dict), ("preprocess", dict), ("recipe", dict), ("environment", dict), ("batch", list)):
+        for name, kind in (
+            ("model", dict),
+            ("preprocess", dict),
+            ("recipe", dict),
+            ("environment", dict),
+            ("batch", list),
+        ):
             if not isinstance(values[name], kind):
                 raise TypeError(f"{name} is {shown(values[name])}")
         for name in ("ref", "sha256"):

@@ -32,7 +32,11 @@ def open_factory(name: str) -> Opened:
 
 
 def _examples() -> list[str]:
-    return ["demo:standard", "demo:robust", *(f"{source}:NAME" for source in registry.names("sources") if source != "demo")]
+    return [
+        "demo:standard",
+        "demo:robust",
+        *(f"{source}:NAME" for source in registry.names("sources") if source != "demo"),
+    ]
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -44,8 +48,9 @@ def _import_file(path: Path) -> ModuleType:
         raise ModelError(f"{shown(str(path))} is not a Python file; {_HOW}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look their module up there
+    run = spec.loader.exec_module
     with _on_path(path.resolve().parent):
-        _run(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]  # checked above
+        _run(lambda: run(module), str(path))
     return module
 
 

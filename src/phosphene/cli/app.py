@@ -1,0 +1,83 @@
+"""`phosphene`: the commands in one program, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ..errors import PhospheneError, first_line
+from .class_model import class_model
+from .doctor import doctor
+from .layers import layers
+from .render import render
+from .rerun import rerun
+
+# What typer raises for a wrong request; the class itself is not public in every version.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="phosphene",
+    help="Shows what a convolutional network has learned.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _command in (class_model, render, layers, rerun, doctor):
+    app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"phosphene {version('phosphene')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; at any place in the line.")] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; gives the exit status: 0 done, 2 the request is wrong, 1 something failed or was interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        status = app([a for a in given if a != "--debug"], standalone_mode=False, prog_name="phosphene")
+        return status if isinstance(status, int) else 0
+    except PhospheneError as error:
+        return _told(error, str(error), error.status, debug)
+    except _UsageError as error:
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _told(error, said or "a command is needed; phosphene --help lists them", 2, debug)
+    except KeyboardInterrupt:
+        return _told(None, "interrupted", 1, debug)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing is left to tell it
+        return 1
+    except typer.Abort:
+        return 1
+    except Exception as error:
+        return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
+
+
+def _told(error: BaseException | None, text: str, status: int, debug: bool) -> int:
+    if debug and error is not None:
+        import traceback
+
+        traceback.print_exception(error)
+    typer.echo(f"phosphene: {' '.join(text.split())}", err=True)
+    return status
+
+
+def run() -> None:
+    """The installed program."""
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""`phosphene class-model`: the pictures that maximise classes' raw scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import RequestError
+from . import options
+
+
+def class_model(
+    model: options.Model,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--class", metavar="CLASS", help="A class, by name or index; may be repeated."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All classes.")] = False,
+    recipe: options.RecipeName = "auto",
+    steps: options.Steps = None,
+    size: options.Size = None,
+    seed: options.Seed = 0,
+    batch: options.Batch = None,
+    animate: options.Animate = None,
+    device: options.Device = None,
+    out: options.Out = Path("out"),
+) -> None:
+    """Draw class models: for each class the picture with the largest raw score.
+
+    Example: phosphene class-model -m demo:robust -c cat -c ship -o out
+    """
+    if every == bool(classes):
+        raise RequestError("which classes? give -c CLASS, once or several times, or --all")
+    sides = options.size_of(size)
+    net = options.opened(model, device)
+
+    from ..objectives.units import logit
+    from .making import make
+
+    indices = range(len(net.classes)) if every else [net.index(name) for name in classes or ()]
+    arguments = {
+        "classes": None if every else classes,
+        "all": every,
+        "recipe": recipe,
+        "steps": steps,
+        "size": size,
+        "seed": seed,
+        "batch": batch,
+        "animate": animate,
+    }
+    status = make(
+        net,
+        [str(logit(_told_name(net.classes, index))) for index in indices],
+        command="class-model",
+        arguments=arguments,
+        out=out,
+        recipe=recipe,
+        steps=steps,
+        size=sides,
+        seed=seed,
+        batch=batch,
+        animate=animate,
+    )
+    raise typer.Exit(status)
+
+
+def _told_name(names: tuple[str, ...], index: int) -> str | int:
+    """The name, or the index where the name would not lead back to it."""
+    name = names[index]
+    alike = [other for other in names if other.lower() == name.lower()]
+    return name if len(alike) == 1 and name.strip() and not name.isdigit() else index

@@ -1,0 +1,108 @@
+"""What the commands that render share: progress, saving as it goes, and what is said at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from torch import Tensor
+
+    from ..network.network import Network
+
+
+class Bar:
+    """Tells a rich progress bar of every step."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("rendering", total=None)
+
+    def on_step(self, done: int, items: int, step: int, steps: int, pictures: Tensor, values: Tensor) -> None:
+        if step == 1 and not self._progress.console.is_terminal:
+            typer.echo(f"rendering {done + 1} to {done + len(pictures)} of {items}, {steps} steps", err=True)
+        now = done * steps + step * len(pictures)
+        text = f"rendering {done + len(pictures)} of {items}"
+        self._progress.update(self._task, total=items * steps, completed=now, description=text)
+
+
+def make(
+    net: Network,
+    objectives: Sequence[str],
+    *,
+    command: str,
+    arguments: dict[str, Any],
+    out: Path,
+    recipe: str,
+    steps: int | None,
+    size: tuple[int, int] | None,
+    seed: int,
+    batch: int | None,
+    animate: str | None,
+) -> int:
+    """Render, saving each batch as it is finished; gives the exit status. Ctrl-C keeps what is saved and says what is not."""
+    from ..objectives.spec import parse
+    from ..pictures.animation import check_kind
+    from ..rendering.observers import FRAMES
+    from ..rendering.render import settle, stream_renderings
+    from ..results.folder import RunFolder
+
+    if animate is not None:
+        check_kind(animate)
+    wanted = list(dict.fromkeys(str(parse(text)) for text in objectives))
+    chosen = settle(net, recipe, size, steps=steps)
+    frames = FRAMES if animate else 0
+    model = {"ref": net.name, "sha256": net.sha256()}
+    progress = progress_bar()
+    parts = stream_renderings(net, wanted, chosen, size=size, seed=seed, batch=batch, frames=frames, observers=[Bar(progress)])
+    run = RunFolder(out, command=command, model=model, device=str(net.device), arguments=arguments, wanted=wanted)
+    with progress:
+        try:
+            for part in parts:
+                run.add(part, animate=animate)
+                _tell_notes(part.items)
+        except KeyboardInterrupt:
+            run.finish()
+            progress.stop()
+            typer.echo(_interrupted(run.missing, len(wanted), out), err=True)
+            return 1
+    run.finish()
+    typer.echo(
+        f"{_count(len(wanted), 'picture')}, contact_sheet.png and run.json are in {out}{'' if str(out).endswith('/') else '/'}"
+    )
+    return 0
+
+
+def progress_bar() -> Progress:
+    """On standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _tell_notes(items: Sequence[Any]) -> None:
+    for item in items:
+        for note in item.notes:
+            typer.echo(f"note: {item.objective}: {note}", err=True)
+
+
+def _interrupted(missing: list[str], wanted: int, out: Path) -> str:
+    few = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+    return f"interrupted: {wanted - len(missing)} of {wanted} pictures are in {out}; missing {few} (run.json lists them)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,65 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import RequestError, shown
+
+if TYPE_CHECKING:
+    from ..network.network import Network
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="REF",
+        help="demo:standard, demo:robust, torchvision:NAME, timm:NAME, hf:ORG/NAME, package.module:factory, "
+        "path/file.py:factory or model.pt2; then ?weights=FILE, ?weights=none, size=, mean=, std=, classes=FILE … joined by &.",
+    ),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the pictures and run.json.")]
+RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help="Settings by name; auto is the best for the size.")]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Steps of the ascent, instead of the recipe's.")]
+Size = Annotated[str | None, typer.Option("--size", metavar="PX", help="Side in pixels, or HEIGHTxWIDTH; the network's own.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="K", help="Of every random number.")]
+Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="Pictures at once; as many as fit.")]
+Animate = Annotated[
+    str | None, typer.Option("--animate", metavar="KIND", help="Also how each picture formed: gif, webp, apng or mp4.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; cuda where there is one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def opened(model: str, device: str | None) -> Network:
+    """The network, with what may mislead told on standard error."""
+    import torch
+
+    from ..network.load import load
+
+    net = load(model, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    for note in net.notes:
+        typer.echo(f"note: {note}", err=True)
+    return net
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """
+    >>> size_of("64"), size_of("64x96"), size_of(None)
+    ((64, 64), (64, 96), None)
+    """
+    from .. import checks
+
+    if text is None:
+        return None
+    sides = text.lower().replace(",", "x").split("x")
+    if len(sides) > 2 or not all(side.strip().isascii() and side.strip().lstrip("-").isdigit() for side in sides):
+        raise RequestError(f"--size {shown(text)}; pixels, as in 224, or HEIGHTxWIDTH, as in 192x256, are needed")
+    numbers = [int(side) for side in sides]
+    return checks.size((numbers[0], numbers[-1]), "--size")
