@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
-from ..errors import RequestError
+from ..errors import RequestError, shown
 from ..pictures import animation, colour, contact_sheet
 from .record import Record
 
@@ -85,6 +85,10 @@ class Rendering:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __repr__(self) -> str:
+        c, h, w = self.pictures.shape[1:]
+        return f"Rendering({len(self)} of {c}×{h}×{w}: {shown(', '.join(item.objective for item in self.items))})"
 
     @property
     def record(self) -> Record:
