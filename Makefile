@@ -15,10 +15,10 @@ demo: $(INSTALLED)  ## render the class models of the two bundled networks and s
 	$(BIN)/python examples/class_models.py $(OUT)
 
 test: $(READY)  ## every test that needs neither a network nor minutes
-	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -m "not slow" tests
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -m "not slow"
 
 test-slow: $(READY)  ## the long checks
-	$(BIN)/pytest -m slow tests
+	$(BIN)/pytest -m slow
 
 lint: $(READY)  ## static checks
 	$(BIN)/ruff check .

@@ -1,0 +1,37 @@
+"""What all tests share: the bundled pair, the tiny networks, the laboratory's folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import phosphene as ph
+
+# The registry's torchvision is built for CUDA and does not import on a CPU torch without these two schemas.
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+for _name in ("torchvision::nms", "torchvision::qnms"):
+    torch.library.define(_name, _SCHEMA)
+
+ROOT = Path(__file__).parents[1]
+LAB = Path(os.environ.get("PHOSPHENE_LAB", ROOT.parent / "shared" / "imagenet"))
+
+
+@pytest.fixture(scope="session")
+def robust() -> ph.Network:
+    return ph.load("demo:robust")
+
+
+@pytest.fixture(scope="session")
+def standard() -> ph.Network:
+    return ph.load("demo:standard")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Path:
+    """The folder with the real ImageNet networks and photographs."""
+    if not LAB.is_dir():
+        pytest.skip(f"no ImageNet networks in {LAB}; PHOSPHENE_LAB names the folder")
+    return LAB
