@@ -26,8 +26,7 @@ class Recipe:
     lr            in units of [0, 1] per step
     anneal        the last share of the steps over which lr falls linearly to 0; 0 keeps it
     border        what a view shows beyond the picture: "black", "mean" or "reflect"
-    priors are subtracted from the objective; projections are done after a step, in their order; views before it, composed
-    so that the first one acts on the picture last.
+    priors are subtracted from the objective; views are taken before a step and projections done after it, in their order
     """
 
     name: str

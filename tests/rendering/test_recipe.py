@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import phosphene as ph
+from phosphene import registry
+from phosphene.errors import RequestError
+from phosphene.rendering.recipe import find_recipe
+
+FULL = ph.Recipe(
+    name="mine",
+    canvas=ph.pixels("noise", 0.1),
+    optimiser="adam",
+    priors=(0.5 * ph.l2(), ph.l1(), 2 * ph.total_variation(1.5)),
+    projections=(ph.decay(0.1), ph.blur(0.5, every=4)),
+    views=(ph.jitter(0.1), ph.rotate(10), ph.scale(0.9, 1.1), ph.noise(0.2)),
+)
+
+
+@pytest.mark.parametrize("name", [*registry.names("recipes"), "mine"])
+def test_a_recipe_is_data_that_comes_back(name: str) -> None:
+    recipe = FULL if name == "mine" else find_recipe(name, (3, 32, 32))
+    assert ph.Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("name", registry.names("recipes"))
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 224, 160), (24, 7, 9)])
+def test_recipes_fit_every_shape(name: str, shape: tuple[int, int, int]) -> None:
+    assert find_recipe(name, shape).steps > 0
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_rate_never_grows_and_never_is_0(steps: int, anneal: float) -> None:
+    recipe = ph.Recipe("r", lr=1.0, steps=steps, anneal=anneal)
+    rates = [recipe.rate(step) for step in range(steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] <= rates[0] <= 1
+
+
+def test_the_rate_falls_linearly_over_the_last_share() -> None:
+    recipe = ph.Recipe("r", lr=1.0, steps=8, anneal=0.5)
+    assert [recipe.rate(step) for step in range(8)] == [1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
+
+
+def test_replace_leaves_what_is_none() -> None:
+    assert FULL.replace(steps=3, lr=None) == FULL.replace(steps=3)
+    assert FULL.replace(steps=3).lr == FULL.lr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": 0}, "steps is 0; 1 to 1e"),
+        ({"steps": 2.5}, "a whole number is needed"),
+        ({"lr": 0}, "lr is 0"),
+        ({"anneal": 2}, "anneal is 2"),
+        ({"optimiser": "lbfgs"}, "sgd or adam is needed"),
+        ({"border": "white"}, "black, mean or reflect is needed"),
+        ({"priors": (ph.decay(0.1),)}, "priors hold"),
+        ({"views": ph.jitter(0.1)}, "views hold"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        ph.Recipe("r", **settings)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ph.PhospheneError, match=r"no recipe 'pixel'; nearest: pixels"):
+        find_recipe("pixel", (3, 32, 32))
+
+
+def test_a_script_can_register_a_recipe_for_a_while() -> None:
+    with registry.registered("recipes", "mine", FULL):
+        assert find_recipe("mine", (3, 32, 32)) is FULL
+    with pytest.raises(ph.PhospheneError, match="no recipe 'mine'"):
+        find_recipe("mine", (3, 32, 32))
+
+
+def test_what_is_registered_must_be_a_recipe() -> None:
+    with registry.registered("recipes", "wrong", lambda shape: 3), pytest.raises(RequestError, match="gives int"):
+        find_recipe("wrong", (3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"name": "r", "evil": 1},
+        {"name": "r", "canvas": "pixels"},
+        {"name": "r", "canvas": {"kind": "os.system"}},
+        {"name": "r", "priors": [{"kind": "l2", "strength": 3}]},
+        {"name": "r", "priors": [{"kind": "l2", "weight": "much"}]},
+        {"steps": 3},
+    ],
+)
+def test_a_recipe_from_elsewhere_is_checked(hostile: dict[str, Any]) -> None:
+    with pytest.raises(ph.PhospheneError):
+        ph.Recipe.from_dict(hostile)

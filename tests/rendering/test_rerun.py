@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import phosphene as ph
+from phosphene.pictures import files
+from phosphene.results.record import Record
+
+
+@pytest.fixture
+def saved(robust: ph.Network, tmp_path: Path) -> Path:
+    ph.render(robust, ["logit:cat", "channel:stage3.0:5", "logit:dog - 0.5*logit:cat"], steps=3).save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["cat.png", "channel-stage3.0-5.png", "logit-dog-0.5-logit-cat.png"])
+def test_a_picture_is_made_again_pixel_for_pixel(saved: Path, name: str) -> None:
+    again = ph.rerun(saved / name)
+    assert again.identical
+    assert again.difference == 0
+    assert again.changed == ()
+
+
+def test_a_rerun_on_other_threads_takes_those_of_the_record(saved: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        assert ph.rerun(saved / "cat.png").identical
+        assert torch.get_num_threads() == max(1, threads - 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _signed(path: Path, record: Record) -> Path:
+    files.write_png(path, Image.open(path), record.to_json())
+    return path
+
+
+def _record(path: Path) -> Record:
+    return Record.from_json(files.read_png(path)[1])
+
+
+def test_a_picture_that_was_changed_is_noticed(saved: Path) -> None:
+    path = saved / "cat.png"
+    image, text = files.read_png(path)
+    image.putpixel((3, 3), (255, 0, 255))
+    files.write_png(path, image, text)
+    again = ph.rerun(path)
+    assert not again.identical
+    assert again.difference > 50
+
+
+def test_what_differs_in_the_environment_is_told(saved: Path) -> None:
+    record = _record(saved / "cat.png")
+    path = _signed(saved / "cat.png", replace(record, environment=record.environment | {"torch": "1.0"}))
+    assert ph.rerun(path).changed == (f"torch: 1.0 then, {torch.__version__} now",)
+
+
+def test_a_record_must_not_choose_code_that_runs(saved: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\ndef net(): pass\n")
+    record = _record(saved / "cat.png")
+    path = _signed(saved / "cat.png", replace(record, model=record.model | {"ref": f"{trap}:net"}))
+    with pytest.raises(ph.PhospheneError, match="name it yourself with -m"):
+        ph.rerun(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_record_must_not_choose_files_to_read(saved: Path) -> None:
+    record = _record(saved / "cat.png")
+    batch = ("direction:stage3.0:secret.npy", *record.batch[1:])
+    with pytest.raises(ph.PhospheneError, match="names a file"):
+        ph.rerun(_signed(saved / "cat.png", replace(record, batch=batch)))
+
+
+def test_other_weights_are_refused(saved: Path, standard: ph.Network) -> None:
+    with pytest.raises(ph.PhospheneError, match="has other weights now"):
+        ph.rerun(saved / "cat.png", standard)
+
+
+def test_another_preprocessing_is_refused(saved: Path, robust: ph.Network) -> None:
+    other = ph.Network(robust.module, ph.Preprocess(size=32), name="demo:robust")
+    with pytest.raises(ph.PhospheneError, match="has another preprocessing now"):
+        ph.rerun(saved / "cat.png", other)
+
+
+def test_a_model_that_cannot_be_opened_is_told(saved: Path) -> None:
+    record = _record(saved / "cat.png")
+    path = _signed(saved / "cat.png", replace(record, model=record.model | {"ref": "demo:robust?x"}))
+    with pytest.raises(ph.PhospheneError, match="cannot be opened"):
+        ph.rerun(path)
+
+
+def test_an_item_of_one_seed_says_its_recipe(saved: Path) -> None:
+    text = json.loads(files.read_png(saved / "cat.png")[1])
+    assert text["recipe"]["name"] == "pixels"
+    assert text["objective"] == "logit:3"
