@@ -18,6 +18,10 @@ for _name in ("torchvision::nms", "torchvision::qnms"):
 ROOT = Path(__file__).parents[1]
 LAB = Path(os.environ.get("PHOSPHENE_LAB", ROOT.parent / "shared" / "imagenet"))
 
+# Tests run side by side, on tiny networks: several threads each would only wait for one another.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def robust() -> ph.Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -17,6 +18,7 @@ from .rerun import rerun
 
 # What typer raises for a wrong request; the class itself is not public in every version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+_INTERRUPTED = 130  # what typer makes of Ctrl-C; Abort in older versions
 
 app = typer.Typer(
     name="phosphene",
@@ -52,19 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     try:
         status = app([a for a in given if a != "--debug"], standalone_mode=False, prog_name="phosphene")
+        if status == _INTERRUPTED:
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except PhospheneError as error:
         return _told(error, str(error), error.status, debug)
     except _UsageError as error:
         said = error.format_message() if hasattr(error, "format_message") else str(error)
         return _told(error, said or "a command is needed; phosphene --help lists them", 2, debug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _told(None, "interrupted", 1, debug)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; nothing is left to tell it
-        return 1
-    except typer.Abort:
-        return 1
     except Exception as error:
         return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
 
@@ -80,4 +79,7 @@ def _told(error: BaseException | None, text: str, status: int, debug: bool) -> i
 
 def run() -> None:
     """The installed program."""
+    for told in (sys.stdout, sys.stderr):
+        if isinstance(told, io.TextIOWrapper):
+            told.reconfigure(errors="backslashreplace")  # a folder's name need not be text; saying it must not fail
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +59,8 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
     if text is None:
         return None
-    sides = text.lower().replace(",", "x").split("x")
-    if len(sides) > 2 or not all(side.strip().isascii() and side.strip().lstrip("-").isdigit() for side in sides):
+    sides = [side.strip() for side in text.lower().replace(",", "x").split("x")]
+    if len(sides) > 2 or not all(re.fullmatch(r"-?[0-9]{1,9}", side) for side in sides):
         raise RequestError(f"--size {shown(text)}; pixels, as in 224, or HEIGHTxWIDTH, as in 192x256, are needed")
     numbers = [int(side) for side in sides]
     return checks.size((numbers[0], numbers[-1]), "--size")

@@ -59,7 +59,8 @@ class Objective:
     def __post_init__(self) -> None:
         added: dict[Unit, float] = {}
         for coefficient, unit in self.terms:
-            added[unit] = added.get(unit, 0.0) + checks.real("coefficient", coefficient)
+            total = added.get(unit, 0.0) + checks.real("coefficient", coefficient)
+            added[unit] = checks.real("coefficient", total)
         if not added:
             raise RequestError("an objective without terms; at least one is needed, as in logit:cat")
         ordered = sorted(((c, unit) for unit, c in added.items()), key=lambda term: (-term[0], str(term[1])))
@@ -88,7 +89,8 @@ class Objective:
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, bool) or not isinstance(factor, Real):
             return NotImplemented
-        return Objective(tuple((factor * c, unit) for c, unit in self.terms))
+        scale = checks.real("coefficient", factor)
+        return Objective(tuple((scale * c, unit) for c, unit in self.terms))
 
     __rmul__ = __mul__
 

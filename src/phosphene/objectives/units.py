@@ -87,8 +87,9 @@ class Neuron(_Plain):
         if len(self.place) != len(shape):
             form = {1: "channel", 2: "channel,token", 3: "channel,y,x"}.get(len(shape), f"{len(shape)} numbers")
             raise RequestError(f"{self} has {len(self.place)} numbers; {self.address} gives {shape}: {form} is needed")
-        sides = (shape[1], shape[0]) if len(shape) == 2 else shape
-        for name, value, side in zip(("channel", "y", "x", "place"), self.place, sides, strict=False):
+        tokens = len(shape) == 2
+        names, sides = (("channel", "token"), shape[::-1]) if tokens else (("channel", "y", "x", "place"), shape)
+        for name, value, side in zip(names, self.place, sides, strict=False):
             _inside(name, value, side, self.address)
 
     def __str__(self) -> str:
@@ -278,20 +279,21 @@ def _channels(shape: tuple[int, ...]) -> int:
 
 def _read(path: str | Path) -> np.ndarray:
     file = Path(path)
-    if file.suffix != ".npy" or not file.is_file() or file.stat().st_size > 16 * LARGEST_VECTOR:
-        raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
     try:
-        read: np.ndarray = np.load(file, allow_pickle=False)
+        usable = file.suffix == ".npy" and file.is_file() and file.stat().st_size <= 16 * LARGEST_VECTOR
+        read: np.ndarray | None = np.load(file, allow_pickle=False) if usable else None
     except (OSError, ValueError, EOFError) as error:
         raise RequestError(f"direction {shown(str(path))} cannot be read: {first_line(error)}") from error
+    if read is None:
+        raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
     return read
 
 
 def _vector(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float, ...]:
     try:
         array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RequestError(f"direction is {shown(values)}; one number per channel is needed") from None
     if array.ndim != 1 or not 0 < array.size <= LARGEST_VECTOR or not np.isfinite(array).all() or not array.any():
-        raise RequestError(f"direction is {array.shape}, {shown(array)}; finite numbers, one per channel, are needed")
+        raise RequestError(f"direction is {array.shape}, {shown(array.tolist())}; finite numbers, one per channel, are needed")
     return tuple(float(number) for number in array)

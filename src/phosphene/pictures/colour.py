@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import RequestError
 from .tiles import grid
 
+LARGEST_SIDE = 16_383  # pixels, of an enlarged picture: more no WebP holds
+
 
 def display(picture: Tensor) -> Tensor:
     """A picture (c, h, w) as grey (1, h', w') or RGB (3, h', w').
@@ -42,6 +44,9 @@ def pixels_sha256(image: Image.Image) -> str:
 
 
 def enlarged(image: Image.Image, least: int) -> Image.Image:
-    """Each pixel as a square of pixels, so that the shorter side has `least` or more; small pictures are not blurred."""
-    factor = max(1, -(-least // min(image.size)))
+    """Each pixel as a square of pixels, so that the shorter side has `least` or more; small pictures are not blurred.
+
+    Less of it where the longer side would pass LARGEST_SIDE.
+    """
+    factor = max(1, min(-(-least // min(image.size)), LARGEST_SIDE // max(image.size)))
     return image if factor == 1 else image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -56,7 +56,7 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str = "", columns: int | None
 def _write(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, ink: tuple[int, int, int], room: int
 ) -> None:
-    font = ImageFont.load_default(size)
+    font, text = ImageFont.load_default(size), " ".join(text.split())
     if draw.textlength(text, font) > room:
         while text and draw.textlength(text + "…", font) > room:
             text = text[:-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import FolderError, RecordError, first_line, shown
-from .reading import LARGEST_BYTES, LARGEST_PIXELS
+from .reading import DAMAGE, LARGEST_BYTES, LARGEST_PIXELS
 
 CHUNK = "phosphene"  # keyword of the text chunk
 LARGEST_RECORD = 4 << 20  # characters
+LONGEST_NAME = 200  # bytes; file systems take 255, and a number and a suffix come after
 
 
 def folder(path: str | Path) -> Path:
@@ -25,8 +27,9 @@ def folder(path: str | Path) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
-    except OSError as error:
-        raise FolderError(f"{shown(str(path))} cannot be written: {error.strerror or first_line(error)}") from error
+    except (OSError, ValueError) as error:  # a ValueError for a name with a null in it
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise FolderError(f"{shown(str(path))} cannot be written: {reason}") from error
     return place
 
 
@@ -46,7 +49,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     def write(beside: Path) -> None:
-        beside.write_text(text, "utf-8")
+        # File names that are no UTF-8 are held as lone surrogates; written so, they are escapes of JSON.
+        beside.write_text(text, "utf-8", "backslashreplace")
 
     return write_whole(path, write)
 
@@ -67,18 +71,26 @@ def read_png(path: str | Path) -> tuple[Image.Image, str]:
             raise RecordError(f"picture {name} is not there; a PNG that Phosphene wrote is needed")
         if file.stat().st_size > LARGEST_BYTES:
             raise RecordError(f"picture {name} has over {LARGEST_BYTES >> 20} MiB")
-        with Image.open(file, formats=["PNG"]) as image:
-            if image.width * image.height > LARGEST_PIXELS:
-                raise RecordError(f"picture {name} has over {LARGEST_PIXELS:,} pixels")
-            image.load()
-            record = image.info.get(CHUNK)
-            if not isinstance(record, str) or len(record) > LARGEST_RECORD:
-                raise RecordError(f"picture {name} carries no record; a PNG that Phosphene wrote is needed")
-            return image.copy(), str(record)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in read
+            with Image.open(file, formats=["PNG"]) as image:
+                return _with_record(image, name)
+    except RecordError:
+        raise
     except UnidentifiedImageError:
         raise RecordError(f"{name} is not a PNG; one that Phosphene wrote is needed") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise RecordError(f"picture {name} cannot be read: {first_line(error)}") from error
+
+
+def _with_record(image: Image.Image, name: str) -> tuple[Image.Image, str]:
+    if image.width * image.height > LARGEST_PIXELS:
+        raise RecordError(f"picture {name} has over {LARGEST_PIXELS:,} pixels")
+    image.load()
+    record = image.info.get(CHUNK)
+    if not isinstance(record, str) or len(record) > LARGEST_RECORD:
+        raise RecordError(f"picture {name} carries no record; a PNG that Phosphene wrote is needed")
+    return image.copy(), str(record)
 
 
 def slug(text: str) -> str:
@@ -88,4 +100,5 @@ def slug(text: str) -> str:
     ('channel-stage3.0-5', 'etc-passwd', 'jack-o-lantern')
     """
     plain = re.sub(r"[^\w.-]+", "-", text)
-    return re.sub(r"-{2,}", "-", plain).strip("-._")[:80].strip("-._") or "picture"
+    short = re.sub(r"-{2,}", "-", plain).strip("-._")[:80].encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+    return short.strip("-._") or "picture"

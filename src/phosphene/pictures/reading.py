@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -12,15 +13,19 @@ from torch import Tensor
 
 from ..errors import PictureError, first_line, shown
 
-LARGEST_PIXELS = 200_000_000  # 14,000 × 14,000; a decompression bomb says more
+LARGEST_PIXELS = 178_000_000  # 13,300 × 13,300; a decompression bomb says more, and just above it Pillow itself refuses
+# Those that hold pictures and are decoded in this process: EPS, for one, would be handed to another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 LARGEST_BYTES = 512 << 20
+# What Pillow raises for damaged files: AVIF's and DDS's decoders RuntimeErrors, JPEG 2000's a MemoryError, EXIF a struct.error.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError, struct.error)
 
 
 def read(path: str | Path) -> Tensor:
     """A picture file as (1, c, h, w) float32 in [0, 1]: c is 1 for greyscale, else 3.
 
     The orientation in EXIF is obeyed, transparency is laid over white, 16 bits keep their depth, of an animation the first
-    frame is taken. PictureError for what is no picture, is cut off, or is larger than 200 megapixels or 512 MiB.
+    frame is taken. PictureError for what is no picture, is cut off, or is larger than 178 megapixels or 512 MiB.
     """
     file = Path(path)
     try:
@@ -31,28 +36,37 @@ def read(path: str | Path) -> Tensor:
         if file.stat().st_size > LARGEST_BYTES:
             raise PictureError(f"picture {shown(str(path))} has over {LARGEST_BYTES >> 20} MiB")
         with warnings.catch_warnings():
-            # Pillow's own guard warns at half the size at which it raises; ours is checked before decoding.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            # Pillow warns of damage that it then repairs or raises for, and of sizes below our limit.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=_formats()) as image:
                 return _decoded(image, shown(str(path)))
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError(f"{shown(str(path))} is not a picture that can be read") from None
     except Image.DecompressionBombError as error:
         raise PictureError(f"picture {shown(str(path))} is too large: {first_line(error)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise PictureError(f"picture {shown(str(path))} cannot be read: {first_line(error)}") from error
+
+
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _decoded(image: Image.Image, name: str) -> Tensor:
     if image.width * image.height > LARGEST_PIXELS:
         raise PictureError(f"picture {name} has {image.width}×{image.height} pixels; up to {LARGEST_PIXELS:,} are read")
     image = ImageOps.exif_transpose(image)
+    grey = image.mode in ("1", "L", "LA")
     if image.mode.startswith(("I", "F")):
         return _deep(image, name)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    image = image.convert("L" if grey else "RGB")
     array = np.asarray(image, dtype=np.float32) / 255
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).unsqueeze(0).contiguous()
 

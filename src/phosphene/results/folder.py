@@ -53,8 +53,8 @@ class RunFolder:
             files.write_png(path, image, rendering.signed_record(place).to_json())
             said = item.to_dict() | {"file": path.name}
             if animate:
-                suffix = "animated.png" if animate == "png" else animate
-                said["animation"] = rendering.animate(path.with_suffix(f".{suffix}"), place).name
+                suffix = ".apng" if animate == "png" else f".{animate}"  # .png is the picture's
+                said["animation"] = rendering.animate(path.with_suffix(suffix), place).name
             self._items.append(said)
             self._tiles.append(contact_sheet.Tile(image, _lines(item)))
             paths.append(path)
@@ -75,13 +75,13 @@ class RunFolder:
         return [text for text in self._wanted if text not in done]
 
     def _name(self, item: Item) -> str:
-        """A name that no other picture of this run has."""
+        """A name that no other picture of this run has, also where file systems do not tell case apart."""
         stem = files.slug(item.name if item.name is not None else item.objective)
-        taken = {said["file"] for said in self._items}
-        if f"{stem}.png" in taken and item.index is not None:
+        taken = {said["file"].casefold() for said in self._items} | {"contact_sheet.png"}
+        if f"{stem}.png".casefold() in taken and item.index is not None:
             stem = f"{stem}-{item.index}"
         name, number = f"{stem}.png", 2
-        while name in taken or name == "contact_sheet.png":
+        while name.casefold() in taken:
             name, number = f"{stem}-{number}.png", number + 1
         return name
 

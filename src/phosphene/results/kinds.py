@@ -110,6 +110,8 @@ class Rendering:
 
     def contact_sheet(self, columns: int | None = None) -> Image.Image:
         """All pictures with their labels, small ones enlarged without blur."""
+        if columns is not None:
+            checks.whole("columns", columns, low=1)
         tiles = [contact_sheet.Tile(self.image(i), _lines(item)) for i, item in enumerate(self.items)]
         return contact_sheet.contact_sheet(tiles, title=self.title, columns=columns)
 

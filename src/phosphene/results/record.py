@@ -72,7 +72,9 @@ class Record:
             if not isinstance(values, Mapping):
                 raise TypeError("it is no object")
             values = {name: values[name] for name in (f.name for f in fields(cls))}
-            return cls._checked(values)
+            record = cls._checked(values)
+            record.to_json()  # what cannot be written again is refused too: numbers that are not finite
+            return record
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RecordError(f"the record cannot be obeyed: {type(error).__name__} {first_line(error)}") from error
 
@@ -84,6 +86,8 @@ class Record:
             ("recipe", dict),
             ("environment", dict),
             ("batch", list),
+            ("pixels_sha256", str),
+            ("phosphene", str),
         ):
             if not isinstance(values[name], kind):
                 raise TypeError(f"{name} is {shown(values[name])}")
