@@ -24,9 +24,9 @@ def whole(name: str, value: object, *, low: int, high: int | None = None) -> int
 
 def real(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a finite float in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    number = _float(value)
+    if not math.isfinite(number):
         raise RequestError(f"{name} is {shown(value)}; a finite number is needed")
-    number = float(value)
     if not low <= number <= high:
         raise RequestError(f"{name} is {shown(value)}; {_range(low, high)} is needed")
     return number
@@ -57,7 +57,21 @@ def reals(name: str, value: object) -> tuple[float, ...]:
     return tuple(real(name, number) for number in several)
 
 
+def _float(value: object) -> float:
+    """The number as a float; NaN for what is none, infinity for what is too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _range(low: float, high: float | None) -> str:
     if high is None or high == math.inf:
-        return f"{low:g} or more"
-    return f"{low:g} to {high:g}"
+        return f"{_plain(low)} or more"
+    return f"{_plain(low)} to {_plain(high)}"
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"

@@ -89,7 +89,7 @@ class Interrupted(KeyboardInterrupt):
 
 def shown(value: object) -> str:
     """The value as an error repeats it: quoted, on one line, cut."""
-    text = repr(value)
+    text = " ".join(repr(value).splitlines())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

@@ -36,7 +36,7 @@ CLASS_MODEL = "class-model -m demo:robust -o out"
         (f"{CLASS_MODEL} -c cat --size 0", r"--size is 0; 1 to 8192 is needed"),
         (f"{CLASS_MODEL} -c cat --size abc", r"--size 'abc'; pixels, as in 224, or HEIGHTxWIDTH"),
         (f"{CLASS_MODEL} -c cat --size --5", r"--size '--5'; pixels"),
-        (f"{CLASS_MODEL} -c cat --steps 0", r"steps is 0; 1 to 1e\+06 is needed"),
+        (f"{CLASS_MODEL} -c cat --steps 0", r"steps is 0; 1 to 1000000 is needed"),
         (f"{CLASS_MODEL} -c cat --steps two", r"'--steps'.*integer"),
         (f"{CLASS_MODEL} -c cat --seed -1", r"seed is -1; 0 to .* is needed"),
         (f"{CLASS_MODEL} -c cat --seed 99999999999999999999", r"seed is 99999999999999999999; 0 to "),

@@ -54,7 +54,7 @@ def test_replace_leaves_what_is_none() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"steps": 0}, "steps is 0; 1 to 1e"),
+        ({"steps": 0}, "steps is 0; 1 to 1000000 is needed"),
         ({"steps": 2.5}, "a whole number is needed"),
         ({"lr": 0}, "lr is 0"),
         ({"anneal": 2}, "anneal is 2"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,10 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", 
 def read(path: str | Path) -> tuple[State, dict[str, str]]:
     """The tensors by name and the file's own metadata ({} for a pickle). Never runs code from the file."""
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"weights {shown(str(path))} is {'a folder' if path.is_dir() else 'not there'}; a file is needed")
+    if not os.path.isfile(path):  # unlike pathlib's, it raises for no text
+        raise WeightsError(
+            f"weights {shown(str(path))} is {'a folder' if os.path.isdir(path) else 'not there'}; a file is needed"
+        )
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
     except OSError as error:
@@ -69,11 +73,14 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
 
 def _read_pickle(path: Path) -> State:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: it is read or refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path.name} is not a whole checkpoint: {first_line(error)}") from error
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle makes the reader raise anything: IndexError, struct.error, AssertionError
+        raise WeightsError(f"{path.name} is not a whole checkpoint: {type(error).__name__}: {first_line(error)}") from error
     return _state_in(content, path)
 
 
@@ -84,7 +91,9 @@ def _refusal(path: Path, reason: str) -> str:
             f"{path.name} holds code ({name}), not tensors alone; refused, since unpickling would run it: "
             "save the state_dict, best as .safetensors"
         )
-    return f"{path.name} is not a checkpoint of tensors alone: {first_line(pickle.UnpicklingError(reason))}"
+    # torch's own advice, to switch its check off, is not passed on.
+    said = re.search(r"WeightsUnpickler error: (.+)", reason)
+    return f"{path.name} is not a checkpoint of tensors alone: {said.group(1) if said else 'it cannot be unpickled'}"
 
 
 def _state_in(content: object, path: Path) -> State:
@@ -101,7 +110,7 @@ def _state_in(content: object, path: Path) -> State:
 def _without_prefix(state: Mapping[str, Tensor], wanted: set[str]) -> Mapping[str, Tensor]:
     """The state with as many wrappers' prefixes off as bring its names nearer to the wanted ones."""
     best = state
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in best)), None):
+    while best and (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in best)), None)):
         shorter = {name.removeprefix(prefix): tensor for name, tensor in best.items()}
         if len(wanted & set(shorter)) < len(wanted & set(best)):
             break

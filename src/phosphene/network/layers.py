@@ -33,7 +33,7 @@ class Layer:
 
 def describe(module: nn.Module, inputs: Tensor, channels_last: bool) -> tuple[Layer, ...]:
     """The layers in the order in which they first give something, for random network input (b, …)."""
-    given, calls, fields = _traced(module, inputs, channels_last)
+    given, calls, fields = _traced(module, inputs.clone(), channels_last)
     lacking = {path for path, tensor in given.items() if fields[path] is None and tensor.ndim == 4}
     if lacking:
         fields.update(_measured(module, inputs, lacking, calls, channels_last))
@@ -64,5 +64,5 @@ def _measured(
 ) -> dict[str, ReceptiveField | None]:
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_(True)
-        read, _ = probe.forward(module, inputs, paths, calls)
+        read, _ = probe.forward(module, inputs.clone(), paths, calls)  # no leaf: it may be changed in place
         return {path: receptive.measured(tensor, inputs, channels_last) for path, tensor in read.items()}

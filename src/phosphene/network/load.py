@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ def read_classes(path: str) -> tuple[str, ...]:
             raise RequestError(f"classes file {shown(path)} is over {LARGEST_CLASS_FILE >> 20} MiB")
         text = file.read_text("utf-8")
         content = json.loads(text) if file.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RequestError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError: no UTF-8, no JSON, a zero in the path
         raise RequestError(f"classes file {shown(path)} cannot be read: {first_line(error)}") from error
     if isinstance(content, dict) and all(key.isdigit() for key in content):
         content = [content[key] for key in sorted(content, key=int)]
@@ -131,7 +134,8 @@ def _open(parts: Reference, weights: str | None) -> Opened:
 
 
 def _is_file(weights: str) -> bool:
-    return weights.endswith(_WEIGHT_FILES) or "/" in weights or Path(weights).is_file()
+    # os.path, unlike pathlib, takes a name longer than any file's for one that is not there.
+    return weights.endswith(_WEIGHT_FILES) or "/" in weights or os.path.isfile(weights)
 
 
 def _take_weights(opened: Opened, file: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:

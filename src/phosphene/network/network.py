@@ -94,7 +94,7 @@ class Network:
                 raise UnknownNameError("class", name, self.classes)
         elif isinstance(name, bool):
             raise RequestError(f"class {shown(name)}; a name or an index is needed")
-        number = checks.whole("class", int(name), low=0)
+        number = checks.whole("class", int(name) if isinstance(name, str) else name, low=0)
         if number >= len(self.classes):
             raise UnknownNameError("class", number, self.classes, f"indices go from 0 to {len(self.classes) - 1}")
         return number
@@ -138,7 +138,8 @@ class Network:
         return digest.hexdigest()
 
     def _read(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        if self.batch is None:
+        self.check_addresses(wanted)
+        if self.batch is None or not len(pictures):
             return self._read_once(module, pictures, wanted)
         parts = []
         for chunk in pictures.split(self.batch):
@@ -196,7 +197,8 @@ class Network:
         batch = self.batch or 2
         pictures = torch.rand((batch, preprocess.channels, *preprocess.sides), generator=stream(0, "first run"))
         with torch.inference_mode(False), torch.enable_grad(), private_rng(0), self._twin.running() as module:
-            inputs = self._inputs(pictures).detach().requires_grad_(True)
+            # A clone is no inference tensor, and the input no leaf: a network may change it in place.
+            inputs = self._inputs(pictures.clone().requires_grad_(True))
             with self._guarded(pictures):
                 calls, output = probe.count(module, inputs)
             return preprocess, calls, outputs.unpack(output, self._output, batch)
@@ -204,7 +206,7 @@ class Network:
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
         if classes is None:
             return tuple(str(index) for index in range(count))
-        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+        if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(name, str) for name in classes):
             raise RequestError(f"classes are {shown(classes)}; a sequence of names is needed")
         if len(classes) != count:
             raise RequestError(f"{len(classes)} class names were given; {self.name} gives {count} scores")

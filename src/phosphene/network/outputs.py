@@ -13,7 +13,7 @@ from ..errors import OutputError
 Pick = Callable[[Any], Tensor]
 # Where scores are usually kept: transformers and torchvision's GoogLeNet; segmentation models; detection wrappers.
 SCORE_KEYS = ("logits", "scores", "out", "output", "pred", "prediction")
-_VIEWS = ("View", "Reshape", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "T", "Transpose", "Permute", "Slice", "Alias")
+_VIEWS = ("View", "Reshape", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "TBackward", "Transpose", "Permute", "Slice", "Alias")
 
 
 def unpack(output: Any, pick: Pick | None, batch: int) -> Tensor:

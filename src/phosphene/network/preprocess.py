@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 import torch
@@ -137,11 +138,11 @@ class Preprocess:
         picture = self._match_channels(picture)
         h, w = picture.shape[-2:]
         if self.resize is not None:
-            scale = self.resize / min(h, w)
             # The crop must lie inside: a very long picture or a small `resize` is enlarged as far as that needs.
-            scale = max(scale, self.height / h, self.width / w)
-            picture = self._resized(picture, (max(round(h * scale), self.height), max(round(w * scale), self.width)))
-            top, left = ((picture.shape[-2] - self.height) // 2, (picture.shape[-1] - self.width) // 2)
+            scale = max(Fraction(self.resize, min(h, w)), Fraction(self.height, h), Fraction(self.width, w))
+            picture = self._resized(picture, (int(h * scale), int(w * scale)))
+            # Sides are cut and halves rounded (to even) as torchvision's Resize and CenterCrop do.
+            top, left = (round(Fraction(n - m, 2)) for n, m in zip(picture.shape[-2:], self.sides, strict=True))
             return picture[..., top : top + self.height, left : left + self.width]
         return self._resized(picture, self.sides)
 

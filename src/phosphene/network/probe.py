@@ -26,20 +26,20 @@ def forward(
 
     The pass stops at the last address. `calls`: how often each path runs, as `count` found it.
     """
-    left = {addressing.split(a): a for a in wanted if a != addressing.OUTPUT}
-    left = {(path, calls[path] - 1 if run is None else run): a for (path, run), a in left.items()}
-    read: dict[str, Tensor] = {}
+    runs = {a: _run(a, calls) for a in wanted if a != addressing.OUTPUT}
+    left = set(runs.values())
+    read: dict[tuple[str, int], Tensor] = {}
     to_end = addressing.OUTPUT in wanted
 
     def keep(path: str, run: int, given: Any) -> None:
         if (path, run) not in left:
             return
         tensor = first_tensor(given)
-        read[left[path, run]] = tensor
+        read[path, run] = tensor
         if len(read) == len(left) and not to_end:
             raise _Enough
         # A later in-place operation would overwrite what we read (ReLU(inplace=True) after a convolution).
-        read[left[path, run]] = tensor.clone()
+        read[path, run] = tensor.clone()
 
     output = None
     with watching(module, {path for path, _ in left}, keep):
@@ -47,10 +47,15 @@ def forward(
             output = module(inputs)
         except _Enough:
             pass
-    missing = [a for a in left.values() if a not in read]
+    missing = [a for a, run in runs.items() if run not in read]
     if missing:
         raise RuntimeError(f"{missing[0]} did not run in this forward pass")
-    return read, output
+    return {a: read[run] for a, run in runs.items()}, output
+
+
+def _run(address: str, calls: Mapping[str, int]) -> tuple[str, int]:
+    path, run = addressing.split(address)
+    return path, calls[path] - 1 if run is None else run
 
 
 def count(module: nn.Module, inputs: Tensor) -> tuple[dict[str, int], Any]:
@@ -139,7 +144,8 @@ def _copied(module: nn.Module) -> nn.Module | None:
             twin = copy.deepcopy(module)
         except Exception:  # whatever a module's own __deepcopy__ or members raise: then it is lent instead
             return None
-        if not _follow(twin, module):  # a lazy copy that does not hold the same tensors is no twin
+        # A lazy copy that does not hold the same tensors, or holds some of the user's own modules, is no twin.
+        if not _follow(twin, module) or {*twin.modules()} & {*module.modules()}:
             return None
     return twin.eval().requires_grad_(False)
 

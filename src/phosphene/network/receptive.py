@@ -29,11 +29,12 @@ class ReceptiveField:
     def box(self, y: int, x: int, size: Pair) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) of unit (y, x), clipped to a picture of `size`; right and bottom outside.
 
+        A unit that sees nothing but padding has an empty box.
         >>> ReceptiveField(size=(3, 3), stride=(1, 1), offset=(-1, -1)).box(0, 4, (8, 8))
         (3, 0, 6, 2)
         """
         (top, bottom), (left, right) = (
-            (max(o + s * i, 0), min(o + s * i + n, whole))
+            (min(max(o + s * i, 0), whole), max(min(o + s * i + n, whole), 0))
             for o, s, i, n, whole in zip(self.offset, self.stride, (y, x), self.size, size, strict=True)
         )
         return left, top, right, bottom
@@ -78,6 +79,11 @@ class Field:
 
     def pooled(self, units: Pair) -> Field:
         return Field(self.y.pooled(units[0]), self.x.pooled(units[1]))
+
+    def broadcast(self, have: Pair, wanted: Pair) -> Field:
+        """An axis of one unit that serves many: all of them see what it sees."""
+        y, x = (axis.pooled(1) if n == 1 != m else axis for axis, n, m in zip((self.y, self.x), have, wanted, strict=True))
+        return Field(y, x, self.mixed)
 
     def windowed(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Field:
         y, x = zip(kernel, stride, padding, dilation, strict=True)

@@ -73,6 +73,8 @@ class Tracer(TorchDispatchMode):
             field = rule(call, outs[0]) if rule and outs else None
             for tensor in outs:
                 self._follow(tensor, field)
+                if func.overloadpacket.__name__.endswith("_") and tensor._base is not None:
+                    self._follow(tensor._base, None)  # written through a view: its places are no longer of one kind
         return out
 
 
@@ -88,8 +90,8 @@ def _pointwise(call: Call, out: Tensor) -> Field | None:
         shape = call.shapes[key]
         if len(call.fields) == 1 and shape == tuple(out.shape):
             return field
-        if len(shape) == 4 and shape[2:] == (1, 1) and tuple(out.shape[2:]) != (1, 1):
-            field = field.pooled((1, 1))
+        if len(shape) == 4 and out.ndim == 4:
+            field = field.broadcast((shape[2], shape[3]), (out.shape[2], out.shape[3]))
         joined = field if joined is None else joined.joined(field, call.pixels)
         if joined is None:
             return None
@@ -97,7 +99,9 @@ def _pointwise(call: Call, out: Tensor) -> Field | None:
 
 
 def _convolution(call: Call, out: Tensor) -> Field | None:
-    if call.field is None or out.ndim != 4 or call.arg(6, False):  # transposed
+    if call.field is None or out.ndim != 4 or len(call.fields) > 1:  # weights that are made of the picture
+        return None
+    if call.arg(6, False):  # transposed
         return None
     kernel, stride, padding, dilation = (_pair(call.args[i]) for i in (1, 3, 4, 5))
     return call.field.windowed(kernel, stride, padding, dilation)
@@ -165,6 +169,11 @@ def _same(call: Call, out: Tensor) -> Field | None:
     return call.field
 
 
+def _batch_norm(call: Call, out: Tensor) -> Field | None:
+    """With the statistics of training a number at each place; with those of the batch (or instance) of all places."""
+    return _over_places(call, out) if call.arg(5, False) else call.field
+
+
 def _reshape(call: Call, out: Tensor) -> Field | None:
     field, old, new = call.field, call.shape, tuple(out.shape)
     if field is None or old == new:
@@ -195,7 +204,8 @@ _prelu_kernel prelu celu selu add sub rsub mul div neg pow sqrt rsqrt exp abs si
 """.split()
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_PLACEWISE, _pointwise),
-    **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"), _same),
+    **dict.fromkeys(("batch_norm", "native_batch_norm", "cudnn_batch_norm"), _batch_norm),
+    "_native_batch_norm_legit_no_training": _same,
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _max_pool),
     **dict.fromkeys(("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pool),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +42,7 @@ def _examples() -> list[str]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{shown(str(path))} is not there; {_HOW}")
     name = f"phosphene_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -70,10 +72,14 @@ def _import_module(place: str, name: str) -> ModuleType:
 def _attribute(module: ModuleType, attribute: str, place: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-            raise UnknownNameError(f"factory in {place}", attribute, known)
-        found = getattr(found, part)
+        try:
+            found = _run(partial(getattr, found, part), place)
+        except ModelError as error:
+            if not isinstance(error.__cause__, AttributeError):
+                raise
+            inside = getattr(found, "__dict__", {})
+            known = [key for key, value in inside.items() if callable(value) and not key.startswith("_")]
+            raise UnknownNameError(f"factory in {place}", attribute, known) from error
     return found
 
 

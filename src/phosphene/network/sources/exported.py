@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def open_export(path: str) -> Opened:
 
     The shape of its example input tells channels and size; a batch size that was fixed on export is kept to.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{shown(path)} is not there; a .pt2 file from torch.export.save is needed")
     try:
         program = torch.export.load(path)

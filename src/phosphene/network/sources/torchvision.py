@@ -41,6 +41,8 @@ def _models() -> Any:
 def _made(models: Any, name: str, weights: Any) -> Any:
     # These two change their input themselves when weights are asked for by tag; the Preprocess does it here.
     own = {"transform_input": False} if name in ("googlenet", "inception_v3") else {}
+    if own and weights is None:
+        own["init_weights"] = True  # as it is without a word, but without the warning that this may change
     try:
         return models.get_model(name, weights=weights, **own)
     except (OSError, RuntimeError) as error:

@@ -55,7 +55,7 @@ def _preprocess(library: Any, name: str, config: Any) -> dict[str, Any] | None:
     side = cropped or size or (224, 224)
     found: dict[str, Any] = {
         "size": side,
-        "resize": min(size) if cropped and size else None,
+        "resize": _resize(size, bool(cropped), said.get("crop_pct")),
         "channels": int(getattr(config, "num_channels", 3)),
         "interpolation": _RESAMPLING.get(said.get("resample", 2), "bilinear"),
     }
@@ -64,6 +64,12 @@ def _preprocess(library: Any, name: str, config: Any) -> dict[str, Any] | None:
     if said.get("do_rescale") is False:
         found["range"] = (0.0, 255.0)
     return found
+
+
+def _resize(size: tuple[int, int] | None, cropped: bool, share: float | None) -> int | None:
+    if size and share and min(size) < 384:  # ConvNeXt's way: below 384 px the crop is that share of the resized side
+        return int(min(size) / share)
+    return min(size) if size and cropped else None
 
 
 def _sides(value: Any) -> tuple[int, int] | None:

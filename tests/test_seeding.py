@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phosphene.seeding import private_rng, stream, stream_seed
+
+
+def drawn() -> tuple[float, float, float]:
+    """A number from each of the global generators."""
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+@given(st.integers(0, 2**63 - 1), st.lists(st.text(), max_size=3))
+def test_a_stream_seed_fits_63_bits_and_repeats(seed: int, names: list[str]) -> None:
+    assert 0 <= stream_seed(seed, *names) < 2**63
+    assert stream_seed(seed, *names) == stream_seed(seed, *names)
+
+
+def test_other_seeds_and_names_give_other_streams() -> None:
+    seeds = [stream_seed(0), stream_seed(1), stream_seed(0, "a"), stream_seed(0, "a", "b"), stream_seed(0, "ab")]
+    assert len(set(seeds)) == 5
+
+
+def test_a_stream_seed_stays_what_it_was() -> None:
+    """Pictures made before must be made again alike: this number must not change."""
+    assert stream_seed(0, "view", "logit:3") == 6735761139597633351
+
+
+def test_a_stream_gives_the_same_numbers_whatever_ran_before() -> None:
+    first = torch.rand(4, generator=stream(3, "x"))
+    torch.rand(7)
+    torch.testing.assert_close(torch.rand(4, generator=stream(3, "x")), first, rtol=0, atol=0)
+
+
+def test_a_stream_draws_nothing_from_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    torch.rand(4, generator=stream(3, "x"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_inside_the_global_numbers_start_from_the_seed() -> None:
+    with private_rng(5):
+        first = drawn()
+    drawn()
+    with private_rng(5):
+        assert drawn() == first
+
+
+def test_a_seed_of_63_bits_suits_every_generator() -> None:
+    with private_rng(2**63 - 1):
+        drawn()
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_outside_the_global_numbers_go_on_as_before(raises: bool) -> None:
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = [drawn(), drawn()]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    found = [drawn()]
+    try:
+        with private_rng(0):
+            drawn()
+            if raises:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    assert [*found, drawn()] == expected
