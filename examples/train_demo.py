@@ -43,7 +43,8 @@ def augmented(pictures: Tensor) -> Tensor:
     seen = F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
     contrast, light = torch.empty(n, 1, 1, 1).uniform_(0.8, 1.2), torch.empty(n, 1, 1, 1).uniform_(-0.1, 0.1)
     mean = seen.mean((1, 2, 3), keepdim=True)
-    return ((seen - mean) * contrast.to(seen) + mean + light.to(seen)).clamp(0, 1)
+    changed: Tensor = (seen - mean) * contrast.to(seen) + mean + light.to(seen)
+    return changed.clamp(0, 1)
 
 
 def length(change: Tensor) -> Tensor:
