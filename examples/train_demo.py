@@ -43,12 +43,12 @@ def augmented(pictures: Tensor) -> Tensor:
     seen = F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
     contrast, light = torch.empty(n, 1, 1, 1).uniform_(0.8, 1.2), torch.empty(n, 1, 1, 1).uniform_(-0.1, 0.1)
     mean = seen.mean((1, 2, 3), keepdim=True)
-    changed: Tensor = (seen - mean) * contrast.to(seen) + mean + light.to(seen)
-    return changed.clamp(0, 1)
+    return ((seen - mean) * contrast.to(seen) + mean + light.to(seen)).clamp(0, 1)
 
 
 def length(change: Tensor) -> Tensor:
-    return change.flatten(1).norm(dim=1).view(-1, 1, 1, 1).clamp(min=1e-12)
+    found: Tensor = change.flatten(1).norm(dim=1)
+    return found.view(-1, 1, 1, 1).clamp(min=1e-12)
 
 
 def attacked(net: nn.Module, pictures: Tensor, labels: Tensor, radius: float, steps: int = ATTACK_STEPS) -> Tensor:
