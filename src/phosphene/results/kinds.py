@@ -98,7 +98,8 @@ class Rendering:
     @property
     def title(self) -> str:
         recipe = self.record.recipe
-        return f"{self.record.model['ref']} · {recipe.get('name')}, {recipe.get('steps')} steps, seed {self.record.seed}"
+        name = self.record.model["ref"].partition("?")[0].rpartition("/")[2]
+        return f"{name} · {recipe.get('name')}, {recipe.get('steps')} steps, seed {self.record.seed}"
 
     def image(self, item: int = 0) -> Image.Image:
         """A picture as Pillow has it, pixel for pixel as it is saved."""
