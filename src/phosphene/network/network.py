@@ -70,8 +70,7 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype:
-        floating = (t.dtype for t in _tensors(self.module).values() if t.is_floating_point())
-        return next(floating, torch.float32)
+        return _dtype(self.module)
 
     @property
     def calls(self) -> Mapping[str, int]:
@@ -118,13 +117,13 @@ class Network:
         addresses.check(wanted, self._calls)
 
     @contextmanager
-    def reading(self, seed: int = 0) -> Iterator[Read]:
+    def reading(self, seed: int = 0, *, half: bool = False) -> Iterator[Read]:
         """Gives `read(pictures, addresses)` -> {address: tensor}; address "" is the raw scores (b, classes).
 
         Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
-        Global random numbers are private inside, starting from `seed`.
+        Global random numbers are private inside, starting from `seed`. half: computed in bfloat16, given as float32.
         """
-        with private_rng(seed), self._twin.running() as module:
+        with private_rng(seed), self._twin.running(half) as module:
             yield lambda pictures, wanted: self._read(module, pictures, wanted)
 
     def sha256(self) -> str:
@@ -149,15 +148,18 @@ class Network:
         return {address: torch.cat([part[address] for part in parts]) for address in wanted}
 
     def _read_once(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        inputs = self._inputs(pictures)
+        inputs = self._inputs(pictures, _dtype(module))
         with self._guarded(pictures):
             read, output = probe.forward(module, inputs, wanted, self._calls)
+        if inputs.dtype == torch.bfloat16:
+            read = {address: tensor.float() for address, tensor in read.items()}
         if addresses.OUTPUT in wanted:
             read[addresses.OUTPUT] = outputs.unpack(output, self._output, len(pictures))
         return read
 
-    def _inputs(self, pictures: Tensor) -> Tensor:
-        return self.preprocess.forward(pictures.to(self.device)).to(self.dtype)
+    def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        inputs = self.preprocess.forward(pictures.to(self.device)).to(dtype or self.dtype)
+        return inputs.contiguous(memory_format=torch.channels_last) if inputs.dtype == torch.bfloat16 else inputs
 
     def _checked(self, pictures: Tensor) -> Tensor:
         if not isinstance(pictures, Tensor) or not pictures.is_floating_point() or pictures.ndim != 4:
@@ -235,6 +237,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next((t.dtype for t in _tensors(module).values() if t.is_floating_point()), torch.float32)
 
 
 def _first_channels(module: nn.Module) -> int:

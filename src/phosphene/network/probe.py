@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import addresses as addressing
+from . import prepared
 
 Watch = Callable[[str, int, Any], None]  # address, run, what the module gave
 
@@ -115,17 +116,27 @@ class Twin:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._copy: nn.Module | None = None
+        self._half: tuple[object, nn.Module] | None = None
         self._made_of: list[int] = []
 
     @contextmanager
-    def running(self) -> Iterator[nn.Module]:
-        """The network to run: eval mode, no gradients to weights, values as the user's module has them now."""
+    def running(self, half: bool = False) -> Iterator[nn.Module]:
+        """The network to run: eval mode, no gradients to weights, values as the user's module has them now.
+
+        half: in bfloat16, where it can be copied.
+        """
         twin = self._fresh()
         if twin is not None:
-            yield twin
+            yield self._halved(twin) if half else twin
             return
         with _lent(self._module) as module:
             yield module
+
+    def _halved(self, twin: nn.Module) -> nn.Module:
+        state = (id(twin), sum(tensor._version for tensor in _tensors(twin).values()))  # moves when a value was brought up
+        if self._half is None or self._half[0] != state:
+            self._half = (state, prepared.halved(twin))
+        return self._half[1]
 
     def _fresh(self) -> nn.Module | None:
         parts = [id(part) for part in self._module.modules()]
