@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import evaluation as evaluation
     from .errors import Interrupted, PhospheneError
     from .network.load import load
     from .network.network import Network
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from .pictures.reading import read
     from .rendering.canvases import pixels
     from .rendering.priors import l1, l2, total_variation
-    from .rendering.projections import blur, decay
+    from .rendering.projections import blur, clip_contribution, clip_norm, clip_value, decay
     from .rendering.recipe import Recipe
     from .rendering.render import render
     from .rendering.rerun import rerun
-    from .rendering.views import jitter, noise, rotate, scale
+    from .rendering.spectral import fourier, phase
+    from .rendering.views import colour, crop, cutout, jitter, noise, rotate, scale, shift
     from .results.kinds import Rendering
     from .results.record import Record
 
@@ -43,14 +45,16 @@ _WHERE = {
     "pictures.reading": ("read",),
     "rendering.canvases": ("pixels",),
     "rendering.priors": ("l1", "l2", "total_variation"),
-    "rendering.projections": ("blur", "decay"),
+    "rendering.projections": ("blur", "clip_contribution", "clip_norm", "clip_value", "decay"),
     "rendering.recipe": ("Recipe",),
     "rendering.render": ("render",),
     "rendering.rerun": ("rerun",),
-    "rendering.views": ("jitter", "noise", "rotate", "scale"),
+    "rendering.spectral": ("fourier", "phase"),
+    "rendering.views": ("colour", "crop", "cutout", "jitter", "noise", "rotate", "scale", "shift"),
     "results.kinds": ("Rendering",),
     "results.record": ("Record",),
 }
+_PACKAGES = ("evaluation",)
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
@@ -64,9 +68,16 @@ __all__ = [
     "Rendering",
     "blur",
     "channel",
+    "clip_contribution",
+    "clip_norm",
+    "clip_value",
+    "colour",
+    "crop",
     "custom",
+    "cutout",
     "decay",
     "direction",
+    "fourier",
     "jitter",
     "l1",
     "l2",
@@ -76,6 +87,7 @@ __all__ = [
     "neuron",
     "noise",
     "parse",
+    "phase",
     "pixels",
     "probability",
     "read",
@@ -83,6 +95,7 @@ __all__ = [
     "rerun",
     "rotate",
     "scale",
+    "shift",
     "total_variation",
 ]
 
@@ -92,6 +105,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("phosphene")
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'phosphene' has no attribute {name!r}")
     found = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_replace_leaves_what_is_none() -> None:
         ({"steps": 2.5}, "a whole number is needed"),
         ({"lr": 0}, "lr is 0"),
         ({"anneal": 2}, "anneal is 2"),
-        ({"optimiser": "lbfgs"}, "sgd or adam is needed"),
+        ({"optimiser": "lbfgs"}, "sgd, adam or nadam is needed"),
         ({"border": "white"}, "black, mean or reflect is needed"),
         ({"priors": (ph.decay(0.1),)}, "priors hold"),
         ({"views": ph.jitter(0.1)}, "views hold"),
@@ -100,3 +101,32 @@ def test_what_is_registered_must_be_a_recipe() -> None:
 def test_a_recipe_from_elsewhere_is_checked(hostile: dict[str, Any]) -> None:
     with pytest.raises(ph.PhospheneError):
         ph.Recipe.from_dict(hostile)
+
+
+@pytest.mark.parametrize("name", [*registry.names("recipes"), "mine"])
+def test_a_recipe_is_a_file_that_comes_back(name: str, tmp_path: Path) -> None:
+    recipe = FULL if name == "mine" else find_recipe(name, (3, 224, 224))
+    (tmp_path / "r.toml").write_text(recipe.to_toml())
+    assert find_recipe(str(tmp_path / "r.toml"), (3, 224, 224)) == recipe
+
+
+def test_a_recipe_file_may_leave_out_what_is_usual(tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text('lr = 0.5\npriors = [{kind = "l2", weight = 2.0}]\n')
+    assert find_recipe(str(tmp_path / "short.toml"), (3, 32, 32)) == ph.Recipe("short", lr=0.5, priors=(2 * ph.l2(),))
+
+
+@pytest.mark.parametrize("text", ["lr = ", 'lr = "much"', "colour = 3", "\x00", 'views = [{kind = "spin"}]'])
+def test_a_recipe_file_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RequestError, match=r"recipe .*r\.toml"):
+        find_recipe(str(tmp_path / "r.toml"), (3, 32, 32))
+
+
+def test_a_recipe_file_that_is_not_there_is_told() -> None:
+    with pytest.raises(RequestError, match="cannot be read"):
+        find_recipe("nowhere.toml", (3, 32, 32))
+
+
+def test_auto_fits_the_size() -> None:
+    assert find_recipe("auto", (3, 224, 224)).name == "natural"
+    assert find_recipe("auto", (3, 32, 32)).name == "pixels"

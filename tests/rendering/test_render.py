@@ -286,3 +286,54 @@ def test_settings_replace_those_of_a_recipe() -> None:
 @pytest.mark.parametrize("start", ["zeros", "noise"])
 def test_every_start_renders(start: Any) -> None:
     assert few(network("plain"), "logit:0", canvas=ph.pixels(start)).pictures.isfinite().all()
+
+
+def test_samples_average_the_views() -> None:
+    net = network("plain")
+    still = ph.Recipe("r", lr=1e-6, steps=1, views=(ph.shift(0.2),), canvas=ph.pixels("noise", 0.3))
+    one, four = (ph.render(net, "logit:0", recipe=still.replace(samples=k)).history.item() for k in (1, 4))
+    assert one != four
+    again = ph.render(net, ["logit:1", "logit:0"], recipe=still.replace(samples=4)).history[0, 1].item()
+    assert again == pytest.approx(four, abs=1e-5)
+
+
+def test_a_threshold_moves_only_pixels_of_large_gradient() -> None:
+    net = network("plain")
+    few_pixels = ph.Recipe("r", lr=0.05, steps=1, threshold=90.0)
+    moved = ph.render(net, "logit:0", recipe=few_pixels).pictures != net.preprocess.mean_picture()
+    assert 0.05 <= moved.float().mean() <= 0.11
+
+
+def test_half_precision_draws_nearly_the_same_picture() -> None:
+    net = network("functional")
+    full, half = (few(net, ALL, precision=precision) for precision in ("full", "half"))
+    assert half.record.environment["precision"] == "half"
+    assert (full.pictures - half.pictures).abs().mean() < 0.05
+    torch.testing.assert_close(half.scores, net.scores(half.pictures).diagonal())
+
+
+def test_half_precision_follows_the_users_weights() -> None:
+    module = made("plain")
+    net = ph.Network(module, ph.Preprocess(size=12, mean=0.5, std=0.25))
+    before = few(net, "logit:0", precision="half").history
+    with torch.no_grad():
+        next(module.parameters()).mul_(3)
+    assert not torch.equal(few(net, "logit:0", precision="half").history, before)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ph.PhospheneError, match="auto, full or half is needed"):
+        few(network("plain"), "logit:0", precision="double")
+
+
+def test_an_ascent_can_begin_at_a_photograph(tmp_path: Any) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "red.png")
+    still = ph.Recipe("r", lr=1e-9, steps=1, canvas=ph.pixels(str(tmp_path / "red.png")))
+    rendering = ph.render(network("plain"), "logit:0", recipe=still)
+    torch.testing.assert_close(rendering.pictures[0, :, 5, 5], torch.tensor([1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
+    rendering.save(tmp_path / "out")
+    with pytest.raises(ph.PhospheneError, match=r"names a file, .*red\.png"):
+        ph.rerun(tmp_path / "out" / "0.png", network("plain"))
+    assert ph.rerun(tmp_path / "out" / "0.png", network("plain"), trust=True).identical

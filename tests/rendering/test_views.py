@@ -105,7 +105,7 @@ def test_views_act_on_the_picture_in_their_order() -> None:
 
 @pytest.mark.parametrize("view", [View(), object()])
 def test_a_view_that_is_none_is_refused(view: object) -> None:
-    with pytest.raises(ph.PhospheneError, match="jitter, rotate, scale or noise is needed"):
+    with pytest.raises(ph.PhospheneError, match=r"ph\.rotate and their like"):
         Viewer([view], ["a"], 0, 1)  # type: ignore[list-item]  # what is tested
 
 
@@ -114,3 +114,49 @@ def test_settings_out_of_range_are_refused(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(ph.PhospheneError, match="is needed"):
         wrong()
+
+
+def test_a_shift_moves_by_parts_of_pixels() -> None:
+    seen = Fixed(ph.shift(0.125), [0.5, 0.0])(PICTURE, 0, MEAN)  # 0.0625 of 12 pixels
+    expected = 0.25 * PICTURE[..., :-1] + 0.75 * PICTURE[..., 1:]
+    torch.testing.assert_close(seen[..., :-1], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("u", [[-1.0, -1.0, 1.0], [0.0, 0.9, -0.9], [0.99, 0.0, 0.5]])
+def test_a_crop_stays_inside_the_picture(u: list[float]) -> None:
+    matrix = ph.crop(0.2, 0.6, spread=0.5).matrix(torch.tensor([u]), (8, 12))[0]
+    corners = matrix @ torch.tensor([[-6.0, 6.0], [-4.0, 4.0], [1.0, 1.0]])
+    assert (corners[0].abs() <= 6.0001).all()
+    assert (corners[1].abs() <= 4.0001).all()
+    assert 0.2 <= matrix[0, 0] <= 0.6
+
+
+def test_a_crop_of_the_whole_picture_is_the_picture() -> None:
+    torch.testing.assert_close(Fixed(ph.crop(1, 1), [0.3, 0.5, -0.9])(PICTURE, 0, MEAN), PICTURE, atol=1e-5, rtol=0)
+
+
+def test_the_centres_of_crops_are_normal() -> None:
+    u = torch.rand((20_000, 3), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    centres = ph.crop(0.01, 0.01, spread=0.1).matrix(u, (10, 10))[:, :2, 2] / 10
+    assert centres.std().item() == pytest.approx(0.1, rel=0.02)
+    assert (centres.abs() < 0.1).float().mean().item() == pytest.approx(0.683, abs=0.01)
+
+
+def test_colour_lifts_and_stretches_about_the_mean() -> None:
+    changed = ph.colour(0.2, 0.5).changed(PICTURE, torch.tensor([[0.5, -1.0]]), MEAN)
+    torch.testing.assert_close(changed, (PICTURE - 0.25) * math.exp(-0.5) + 0.35)
+
+
+def test_a_cutout_is_the_mean_picture_inside_and_nothing_outside() -> None:
+    changed = ph.cutout(0.5).changed(PICTURE, torch.tensor([[0.0, 0.0]]), MEAN)
+    assert torch.equal(changed[..., 2:6, 3:9], MEAN[..., 2:6, 3:9])
+    assert torch.equal(changed[..., :2, :], PICTURE[..., :2, :])
+
+
+def test_samples_are_views_of_their_own_side_by_side() -> None:
+    views = [ph.shift(0.2), ph.noise(0.1)]
+    seen = Viewer(views, ["a", "b"], 0, 1, samples=3)(PICTURE.expand(2, -1, -1, -1), 0, MEAN)
+    assert len(seen) == 6
+    assert len({round(float(one.sum()), 3) for one in seen}) == 6
+    alone = Viewer(views, ["b"], 0, 1, samples=3)(PICTURE, 0, MEAN)
+    torch.testing.assert_close(seen[3:], alone)

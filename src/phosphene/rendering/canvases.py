@@ -1,61 +1,95 @@
-"""Canvases: how a picture is written as free numbers."""
+"""Canvases: how a picture is written as free numbers, and the plainest one, pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .. import checks
 from ..errors import RequestError, shown
+from ..pictures.reading import read
 from ..seeding import stream
 
-Start = Literal["mean", "zeros", "noise"]
+STARTS = ("mean", "zeros", "noise")
 
 
-class Canvas(Protocol):
-    """Free numbers (b, …) and the pictures (b, c, h, w) in [0, 1] that they stand for."""
+class Surface(Protocol):
+    """A canvas cut to one size, on one device: free numbers (b, …) and the pictures (b, c, h, w) they stand for."""
 
-    def start(self, names: Sequence[str], seed: int, mean: Tensor, attempt: int) -> Tensor:
-        """The numbers to begin with, item by item; a later attempt begins elsewhere. mean (1, c, h, w)."""
+    def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
+        """The numbers to begin with, item by item; a later attempt begins elsewhere."""
         ...
 
     def picture(self, numbers: Tensor) -> Tensor:
-        """Differentiable."""
+        """In [0, 1]; differentiable."""
         ...
 
     def numbers(self, pictures: Tensor) -> Tensor:
         """The numbers of given pictures, as near as the canvas can come: for projections."""
         ...
 
+    def settled(self, numbers: Tensor) -> Tensor:
+        """The nearest numbers that are allowed, after a step."""
+        ...
+
+
+class Canvas(Protocol):
+    """A frozen description of a surface."""
+
+    @property
+    def fixed(self) -> str:
+        """What no projection may change, in words; "" where all make sense."""
+        ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it reads."""
+        ...
+
+    def surface(self, mean: Tensor) -> Surface:
+        """For pictures of the shape and device of the mean picture (1, c, h, w)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Pixels:
-    """The picture itself, kept in [0, 1].
+    """See `pixels`."""
 
-    start: "mean", the mean picture (the zero-centred zero image of Simonyan et al. 2013); "zeros", black; "noise", the mean
-    picture plus Gaussian noise of standard deviation `spread`, for every item its own.
-    """
-
-    start_from: Start = "mean"
+    start_from: str = "mean"
     spread: float = 0.05
+    fixed = ""
 
     def __post_init__(self) -> None:
-        if self.start_from not in ("mean", "zeros", "noise"):
-            raise RequestError(f"start {shown(self.start_from)}; mean, zeros or noise is needed")
+        check_start(self.start_from)
         checks.real("spread", self.spread, low=0, high=1)
 
-    def start(self, names: Sequence[str], seed: int, mean: Tensor, attempt: int) -> Tensor:
-        if attempt == 0 and self.start_from != "noise":
-            one = torch.zeros_like(mean) if self.start_from == "zeros" else mean
-            return one.repeat(len(names), 1, 1, 1)
-        # Later attempts go further and further from the mean: a dead unit may wake on stronger contrast.
-        spread = self.spread if attempt == 0 else 0.05 * 2.0 ** (attempt - 1)
-        fields = [torch.randn(mean.shape[1:], generator=stream(seed, "start", str(attempt), n)) for n in names]
-        return (mean + spread * torch.stack(fields).to(mean)).clamp(0, 1)
+    @property
+    def files(self) -> tuple[str, ...]:
+        return start_files(self.start_from)
+
+    def surface(self, mean: Tensor) -> PixelSurface:
+        return PixelSurface(self, mean, beginning(self.start_from, mean))
+
+
+@dataclass(frozen=True)
+class PixelSurface:
+    """The picture itself, kept in [0, 1]."""
+
+    canvas: Pixels
+    mean: Tensor
+    first: Tensor
+
+    def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
+        if attempt == 0 and self.canvas.start_from != "noise":
+            return self.first.repeat(len(names), 1, 1, 1)
+        # Later attempts go further and further from the beginning: a dead unit may wake on stronger contrast.
+        spread = self.canvas.spread if attempt == 0 else 0.05 * 2.0 ** (attempt - 1)
+        return (self.first + spread * fields(names, seed, attempt, self.mean)).clamp(0, 1)
 
     def picture(self, numbers: Tensor) -> Tensor:
         return numbers
@@ -63,12 +97,52 @@ class Pixels:
     def numbers(self, pictures: Tensor) -> Tensor:
         return pictures.clamp(0, 1)
 
+    def settled(self, numbers: Tensor) -> Tensor:
+        return numbers.clamp(0, 1)
 
-def pixels(start: Start = "mean", spread: float = 0.05) -> Pixels:
+
+def pixels(start: str = "mean", spread: float = 0.05) -> Pixels:
     """The canvas whose free numbers are the pixels, kept in [0, 1] after every step.
 
-    start "mean", "zeros" (black) or "noise" (mean picture + spread · Gaussian noise).
+    start "mean", "zeros" (black), "noise" (mean picture + spread · Gaussian noise), or the path of a picture.
     Source: Simonyan, Vedaldi & Zisserman 2013, §2. Differs: clipped to what a picture can show, so that the network never
     scores a picture that cannot be saved.
     """
     return Pixels(start, spread)
+
+
+def check_start(start: str) -> None:
+    """A word of STARTS, or a picture's path: something with a suffix."""
+    if not isinstance(start, str) or (start not in STARTS and "." not in start):
+        raise RequestError(f"start {shown(start)}; mean, zeros, noise or the path of a picture is needed")
+
+
+def start_files(start: str) -> tuple[str, ...]:
+    return () if start in STARTS else (start,)
+
+
+def beginning(start: str, mean: Tensor) -> Tensor:
+    """The picture (1, c, h, w) from which an ascent begins, before any noise."""
+    if start == "zeros":
+        return torch.zeros_like(mean)
+    return mean if start in STARTS else covering(read(start), mean)
+
+
+def covering(picture: Tensor, mean: Tensor) -> Tensor:
+    """A picture (1, c, h, w) scaled to cover the mean picture's size, its middle, in as many channels."""
+    _, c, h, w = mean.shape
+    if picture.shape[1] != c:
+        if c not in (1, 3):
+            raise RequestError(f"a picture of {picture.shape[1]} channels cannot start one of {c}")
+        picture = picture.mean(1, keepdim=True).expand(-1, c, -1, -1)
+    scale = max(h / picture.shape[2], w / picture.shape[3])
+    size = (max(h, round(picture.shape[2] * scale)), max(w, round(picture.shape[3] * scale)))
+    picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+    top, left = (size[0] - h) // 2, (size[1] - w) // 2
+    return picture[..., top : top + h, left : left + w].clamp(0, 1).to(mean)
+
+
+def fields(names: Sequence[str], seed: int, attempt: int, like: Tensor) -> Tensor:
+    """Gaussian noise (b, …) of the shape of `like` (1, …), for every item its own."""
+    shape = tuple(like.shape[1:])
+    return torch.stack([torch.randn(shape, generator=stream(seed, "start", str(attempt), n)) for n in names]).to(like)

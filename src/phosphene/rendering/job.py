@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import RequestError
+from ..network import prepared
 from ..network.network import Network, Read
 from ..objectives.expression import Objective, Shapes, values
 from ..objectives.spec import coerce
@@ -20,6 +21,8 @@ from ..seeding import stream_seed
 from .loop import Ascended, Ascent
 from .observers import Observer, affordable, frame_steps
 from .recipe import Recipe
+
+HALF_FROM = 96  # pixels of the shorter side
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Job:
     size: tuple[int, int]
     seed: int
     frames: int
+    half: bool
     observers: tuple[Observer, ...]
     sha256: str
 
@@ -60,6 +64,7 @@ class Job:
         size: tuple[int, int],
         seed: int,
         frames: int,
+        precision: prepared.Precision,
         observers: Sequence[Observer],
     ) -> Job:
         several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
@@ -74,16 +79,17 @@ class Job:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
-        return cls(net, items, recipe, size, seed, kept, tuple(observers), net.sha256())
+        half = _half(precision, net, size)
+        return cls(net, items, recipe, size, seed, kept, half, tuple(observers), net.sha256())
 
     def run(self, first: int, count: int) -> Rendering:
         """Render `count` items from `first` on, as one batch."""
         items = self.items[first : first + count]
         # Gradients are ours to ask for, also where the caller has switched them off.
-        reading = self.net.reading(stream_seed(self.seed, "network"))
-        with torch.inference_mode(False), torch.enable_grad(), reading as read:
-            ascended = self._ascent(items, read, first).run()
-            with torch.no_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            with self.net.reading(stream_seed(self.seed, "network"), half=self.half) as read:
+                ascended = self._ascent(items, read, first).run()
+            with torch.no_grad(), self.net.reading(stream_seed(self.seed, "network")) as read:
                 said = self._said(items, ascended, read)
         records = self._records(items)
         scores = torch.tensor([item.score for item in said])
@@ -133,9 +139,17 @@ class Job:
             seed=self.seed,
             batch=tuple(str(item.resolved.inlined()) for item in items),
             position=0,
-            environment=environment(self.net.device),
+            environment=environment(self.net.device) | {"precision": "half" if self.half else "full"},
         )
         return tuple(replace(record, position=i) for i in range(len(items)))
+
+
+def _half(precision: prepared.Precision, net: Network, size: tuple[int, int]) -> bool:
+    """auto: in bfloat16 where the hardware is made for it, for pictures large enough that time matters."""
+    prepared.check(precision)
+    if precision == "auto":
+        return net.dtype == torch.float32 and min(size) >= HALF_FROM and prepared.native_half(net.device)
+    return precision == "half"
 
 
 def sides(net: Network, size: int | tuple[int, int] | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from ..errors import RenderError
 from ..network.network import Read
 from ..objectives.expression import Objective, values
 from .observers import Frames
+from .projections import percentile_of
 from .recipe import Recipe
 from .views import Viewer
 
@@ -42,43 +43,48 @@ class Ascent:
     frames: int = 0
     on_step: OnStep | None = None
     _still: Tensor = field(init=False)  # steps without a gradient, per item
+    _seen: Tensor = field(init=False)  # the objectives' gradient at the pictures of the last step
 
     def __post_init__(self) -> None:
-        self._view = Viewer(self.recipe.views, self.names, self.seed, self.recipe.steps, self.recipe.border)
+        self._surface = self.recipe.canvas.surface(self.mean)
+        self._view = self._viewer(self.recipe.steps)
+        # Views of one picture stand side by side, each before its own copy of the objective.
+        self._each = [objective for objective in self.objectives for _ in range(self.recipe.samples)]
         self._addresses = frozenset().union(*(objective.reads for objective in self.objectives))
         self._still = torch.zeros(len(self.names), device=self.mean.device)
 
     def run(self) -> Ascended:
-        recipe, canvas = self.recipe, self.recipe.canvas
+        recipe = self.recipe
         numbers, notes = self._start()
         optimiser = self._optimiser(numbers)
         kept = Frames(self.frames, recipe.steps)
-        kept.take(0, canvas.picture(numbers))
+        pictures = self._pictures(numbers)
+        kept.take(0, pictures)
         history = []
         for step in range(recipe.steps):
             reached, uphill = self._uphill(numbers, step)
             history.append(reached)
-            self._move(optimiser, numbers, uphill, step)
-            kept.take(step + 1, canvas.picture(numbers))
+            pictures = self._move(optimiser, numbers, uphill, step)
+            kept.take(step + 1, pictures)
             if self.on_step:
-                self.on_step(step + 1, canvas.picture(numbers).detach(), reached)
+                self.on_step(step + 1, pictures, reached)
         past = torch.stack(history).cpu()
-        pictures = canvas.picture(numbers).detach().cpu()
+        pictures = pictures.cpu()
         self._check(past, pictures)
         return Ascended(pictures, past, kept.stacked(pictures), self._finished(notes))
 
     def _start(self) -> tuple[Tensor, list[list[str]]]:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""
-        canvas, count = self.recipe.canvas, len(self.names)
-        numbers = canvas.start(self.names, self.seed, self.mean, 0)
-        notes: list[list[str]] = [[] for _ in range(count)]
+        numbers = self._surface.start(self.names, self.seed, 0)
+        notes: list[list[str]] = [[] for _ in self.names]
         dead = self._gradientless(numbers)
         for attempt in range(1, STARTS + 1):
             if not dead.any():
                 break
-            other = torch.where(_column(dead), canvas.start(self.names, self.seed, self.mean, attempt), numbers)
+            start = self._surface.start(self.names, self.seed, attempt)
+            other = torch.where(_column(dead, start.ndim), start, numbers)
             woken = dead & ~self._gradientless(other)
-            numbers = torch.where(_column(woken), other, numbers)
+            numbers = torch.where(_column(woken, numbers.ndim), other, numbers)
             for i in woken.nonzero().flatten().tolist():
                 notes[i].append(
                     f"the gradient was zero at the usual start; start {attempt + 1} of {STARTS + 1}, noise, was taken"
@@ -88,46 +94,66 @@ class Ascent:
             notes[i].append(f"the gradient is zero at all {STARTS + 1} starts: a dead unit, the picture says nothing of it")
         return numbers.detach(), notes
 
-    def _gradientless(self, numbers: Tensor) -> Tensor:
-        pictures = numbers.detach().requires_grad_(True)
-        seen = self._still_view(self.recipe.canvas.picture(pictures))
-        reached = values(self.objectives, self.read(seen, self._addresses))
-        return ~_gradient(reached.sum(), pictures).flatten(1).any(1)
+    def _viewer(self, steps: int) -> Viewer:
+        recipe = self.recipe
+        return Viewer(recipe.views, self.names, self.seed, steps, recipe.border, recipe.samples)
 
-    def _still_view(self, pictures: Tensor) -> Tensor:
-        """As the first step would show them, but with no random number used up."""
-        return Viewer(self.recipe.views, self.names, self.seed, 1, self.recipe.border)(pictures, 0, self.mean)
+    def _gradientless(self, numbers: Tensor) -> Tensor:
+        # Seen as at the first step, by a viewer of its own: no random number of the ascent is used up.
+        _, gradient = self._climb(self._pictures(numbers), self._viewer(1), 0)
+        return ~gradient.flatten(1).any(1)
+
+    def _climb(self, pictures: Tensor, view: Viewer, step: int) -> tuple[Tensor, Tensor]:
+        """The objectives' values (b,), over all views of a picture, and their gradient at the pictures."""
+        pictures = pictures.requires_grad_(True)
+        reached = values(self._each, self.read(view(pictures, step, self.mean), self._addresses))
+        reached = reached.view(-1, self.recipe.samples).mean(1)
+        return reached.detach(), _gradient(reached.sum(), pictures)
 
     def _uphill(self, numbers: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The objectives' values as seen at this step, and the gradient of objectives − penalties."""
+        """The objectives' values as seen at this step, and the gradient of objectives − penalties at the numbers."""
         numbers = numbers.detach().requires_grad_(True)
-        pictures = self.recipe.canvas.picture(numbers)
-        reached = values(self.objectives, self.read(self._view(pictures, step, self.mean), self._addresses))
-        uphill = _gradient(reached.sum(), numbers)
-        self._still += (~uphill.flatten(1).any(1)).float()
+        pictures = self._surface.picture(numbers)
+        reached, gradient = self._climb(pictures.detach(), self._view, step)
+        self._still += (~gradient.flatten(1).any(1)).float()
+        self._seen = gradient  # projections that clip by contribution ask for it
         if self.recipe.priors:
-            pictures = self.recipe.canvas.picture(numbers)
-            penalty = torch.stack([prior(pictures, self.mean) for prior in self.recipe.priors]).sum()
-            uphill = uphill - _gradient(penalty, numbers)
-        return reached.detach(), uphill
+            leaf = pictures.detach().requires_grad_(True)
+            gradient = gradient - _gradient(torch.stack([p(leaf, self.mean) for p in self.recipe.priors]).sum(), leaf)
+        if self.recipe.threshold:
+            gradient = _thresholded(gradient, self.recipe.threshold)
+        if pictures is numbers:
+            return reached, gradient
+        (uphill,) = torch.autograd.grad(pictures, numbers, gradient)
+        return reached, uphill
 
     def _optimiser(self, numbers: Tensor) -> torch.optim.Optimizer:
-        kind = torch.optim.SGD if self.recipe.optimiser == "sgd" else torch.optim.Adam
+        if self.recipe.optimiser == "sgd":
+            return torch.optim.SGD([numbers], lr=self.recipe.lr)
+        kind = torch.optim.Adam if self.recipe.optimiser == "adam" else torch.optim.NAdam
         return kind([numbers], lr=self.recipe.lr)
 
     @torch.no_grad()
-    def _move(self, optimiser: torch.optim.Optimizer, numbers: Tensor, uphill: Tensor, step: int) -> None:
+    def _move(self, optimiser: torch.optim.Optimizer, numbers: Tensor, uphill: Tensor, step: int) -> Tensor:
+        """One step and the projections; gives the pictures after it."""
         if self.recipe.optimiser == "sgd":
             length = uphill.flatten(1).square().mean(1).sqrt()
             uphill = uphill / _column(length, uphill.ndim).clamp(min=torch.finfo(uphill.dtype).tiny)
         numbers.grad = -uphill
         optimiser.param_groups[0]["lr"] = self.recipe.rate(step)
         optimiser.step()
-        pictures = self.recipe.canvas.picture(numbers)
-        for projection in self.recipe.projections:
-            if (step + 1) % projection.every == 0:
-                pictures = projection(pictures, self.mean)
-        numbers.copy_(self.recipe.canvas.numbers(pictures))
+        numbers.copy_(self._surface.settled(numbers))
+        due = [p for p in self.recipe.projections if (step + 1) % p.every == 0]
+        if due:
+            pictures = self._surface.picture(numbers)
+            for projection in due:
+                pictures = projection(pictures, self.mean, self._seen)
+            numbers.copy_(self._surface.numbers(pictures))
+        return self._pictures(numbers)
+
+    def _pictures(self, numbers: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._surface.picture(numbers).detach().clone()
 
     def _check(self, history: Tensor, pictures: Tensor) -> None:
         good = torch.isfinite(history).all(0) & torch.isfinite(pictures).flatten(1).all(1)
@@ -150,5 +176,11 @@ def _gradient(total: Tensor, numbers: Tensor) -> Tensor:
     return torch.zeros_like(numbers) if gradient is None else gradient
 
 
-def _column(per_item: Tensor, ndim: int = 4) -> Tensor:
+def _thresholded(gradient: Tensor, percentile: float) -> Tensor:
+    """Zero where its size is below that percentile of the picture's own."""
+    size = gradient.abs()
+    return gradient * (size >= percentile_of(size, percentile))
+
+
+def _column(per_item: Tensor, ndim: int) -> Tensor:
     return per_item.view(-1, *[1] * (ndim - 1))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from .. import checks, registry
-from ..errors import RequestError, UnknownNameError, shown
+from ..errors import PhospheneError, RequestError, UnknownNameError, first_line, shown
 from .canvases import Canvas, Pixels
 from .priors import Prior
 from .projections import Projection
 from .views import Border, View
 
-Optimiser = Literal["sgd", "adam"]
+Optimiser = Literal["sgd", "adam", "nadam"]
 Shape = tuple[int, int, int]  # channels, height, width
+NATURAL_FROM = 96  # pixels of the shorter side: below it natural frequencies leave too little room for shapes
+LARGEST_FILE = 1 << 20  # bytes of a recipe
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,11 @@ class Recipe:
     """How a picture is rendered.
 
     name, source  what it is called and the paper it is from
-    optimiser     "sgd": steps along the gradient of root-mean-square length `lr` per picture; "adam": Kingma & Ba 2015
-    lr            in units of [0, 1] per step
+    optimiser     "sgd": steps along the gradient of root-mean-square length `lr` per picture; "adam": Kingma & Ba 2015;
+                  "nadam": Dozat 2016
+    lr            in units of the canvas's numbers per step: of [0, 1] for pixels
+    samples       views of each picture at each step, whose objectives are averaged
+    threshold     percentile: gradients of a picture smaller than so many per cent of its own count as 0
     anneal        the last share of the steps over which lr falls linearly to 0; 0 keeps it
     border        what a view shows beyond the picture: "black", "mean" or "reflect"
     priors are subtracted from the objective; views are taken before a step and projections done after it, in their order
@@ -40,17 +48,26 @@ class Recipe:
     projections: tuple[Projection, ...] = ()
     views: tuple[View, ...] = ()
     border: Border = "reflect"
+    samples: int = 1
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         checks.steps(self.steps)
         checks.real("lr", self.lr, low=1e-12, high=1e6)
         checks.real("anneal", self.anneal, low=0, high=1)
-        if self.optimiser not in ("sgd", "adam"):
-            raise RequestError(f"optimiser {shown(self.optimiser)}; sgd or adam is needed")
+        checks.whole("samples", self.samples, low=1, high=1024)
+        checks.real("threshold", self.threshold, low=0, high=100)
+        if self.optimiser not in ("sgd", "adam", "nadam"):
+            raise RequestError(f"optimiser {shown(self.optimiser)}; sgd, adam or nadam is needed")
         if self.border not in ("black", "mean", "reflect"):
             raise RequestError(f"border {shown(self.border)}; black, mean or reflect is needed")
         for group, kind in (("priors", Prior), ("projections", Projection), ("views", View)):
             self._check_group(group, kind)
+        if self.canvas.fixed and self.projections:
+            first = type(self.projections[0]).__name__
+            raise RequestError(
+                f"{first} would change {self.canvas.fixed}, which the canvas keeps; take it off, or the pixels canvas"
+            )
 
     def _check_group(self, group: str, kind: type) -> None:
         members = getattr(self, group)
@@ -79,6 +96,14 @@ class Recipe:
             said[group] = [_said(group, part) for part in said[group]]
         return said
 
+    def to_toml(self) -> str:
+        """The same as a TOML file, a line a setting: `read_recipe` and `--recipe FILE.toml` take it."""
+        lines = []
+        for name, value in self.to_dict().items():
+            parts = [_toml(part) for part in value] if isinstance(value, list) else []
+            lines.append(f"{name} = [\n    " + ",\n    ".join(parts) + ",\n]" if parts else f"{name} = {_toml(value)}")
+        return "\n".join(lines) + "\n"
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """The other way. Every name must be one of the registry's, every setting one that its part takes."""
@@ -97,9 +122,11 @@ class Recipe:
 
 
 def find_recipe(name: str, shape: Shape) -> Recipe:
-    """The recipe of that name for pictures (channels, height, width); "auto" is the best one for the size."""
+    """The recipe of that name, or in that .toml file, for pictures (channels, height, width); "auto" fits the size."""
     if name == "auto":
-        name = "pixels"
+        name = "natural" if min(shape[1:]) >= NATURAL_FROM else "pixels"
+    if name.endswith(".toml"):
+        return read_recipe(name)
     if name not in registry.names("recipes"):
         raise UnknownNameError("recipe", name, ["auto", *registry.names("recipes")])
     found = registry.find("recipes", name)
@@ -107,6 +134,30 @@ def find_recipe(name: str, shape: Shape) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise RequestError(f"recipe {shown(name)} gives {type(recipe).__name__}; a Recipe is needed")
     return recipe
+
+
+def read_recipe(path: str) -> Recipe:
+    """The recipe in a TOML file, as `to_toml` writes it; what is left out has its default."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise RequestError(f"recipe {shown(path)} has over {LARGEST_FILE >> 10} KiB")
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"recipe {shown(path)} cannot be read: {first_line(error)}") from error
+    try:
+        return Recipe.from_dict({"name": file.stem} | values)
+    except PhospheneError as error:
+        raise RequestError(f"recipe {shown(path)}: {error}") from error
+
+
+def _toml(value: Any) -> str:
+    """A word, a number, a truth or a table in one line; JSON's words and numbers are TOML's."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=True)
 
 
 def _kinds_of(group: str) -> dict[type, str]:

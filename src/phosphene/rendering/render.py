@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from .. import checks
 from ..errors import Interrupted
 from ..network.network import Network, is_out_of_memory
+from ..network.prepared import Precision
 from ..objectives.expression import Objective
 from ..results.kinds import Rendering, join
 from .canvases import Canvas
@@ -37,6 +38,7 @@ def render(
     seed: int = 0,
     batch: int | None = None,
     frames: int = FRAMES,
+    precision: Precision = "auto",
     observers: Sequence[Observer] = (),
 ) -> Rendering:
     """Pictures that make the objectives large: argmax over pictures of objective − penalties, one picture per objective.
@@ -48,6 +50,8 @@ def render(
                  same alone or among others (up to the last bits of floating point, which depend on the batch size)
     batch        pictures at once; None: as many as fit a few GiB. Running out of memory halves it and goes on
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
+    precision    "full": as the network is; "half": bfloat16; "auto": bfloat16 where the hardware computes it natively and the
+                 picture has 96 px or more. Scores that are told are always of full precision
     observers    told of every step
 
     The module is left as it was, weights get no gradients, global random numbers are not used. Also under `no_grad`.
@@ -67,7 +71,15 @@ def render(
     parts: list[Rendering] = []
     try:
         for part in stream_renderings(
-            net, objectives, chosen, size=size, seed=seed, batch=batch, frames=frames, observers=observers
+            net,
+            objectives,
+            chosen,
+            size=size,
+            seed=seed,
+            batch=batch,
+            frames=frames,
+            precision=precision,
+            observers=observers,
         ):
             parts.append(part)
     except KeyboardInterrupt as stop:
@@ -92,11 +104,22 @@ def stream_renderings(
     seed: int = 0,
     batch: int | None = None,
     frames: int = FRAMES,
+    precision: Precision = "auto",
     observers: Sequence[Observer] = (),
 ) -> Iterator[Rendering]:
     """As `render`, a batch at a time: what is finished can be saved before the rest begins. The request is checked now."""
-    job = Job.of(net, objectives, recipe, size=sides(net, size), seed=checks.seed(seed), frames=frames, observers=observers)
-    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch)
+    job = Job.of(
+        net,
+        objectives,
+        recipe,
+        size=sides(net, size),
+        seed=checks.seed(seed),
+        frames=frames,
+        precision=precision,
+        observers=observers,
+    )
+    samples = recipe.samples
+    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch, samples)
     return _batches(job, at_once)
 
 
@@ -114,6 +137,6 @@ def _batches(job: Job, at_once: int) -> Iterator[Rendering]:
         yield part
 
 
-def _batch_for(size: tuple[int, int], fixed: int | None) -> int:
-    fits = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (size[0] * size[1])))
+def _batch_for(size: tuple[int, int], fixed: int | None, samples: int = 1) -> int:
+    fits = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (size[0] * size[1] * samples)))
     return max(fits // fixed, 1) * fixed if fixed else fits

@@ -42,7 +42,7 @@ class Rerun:
     changed: tuple[str, ...]
 
 
-def rerun(path: str | Path, net: Network | None = None, *, observers: tuple[Observer, ...] = ()) -> Rerun:
+def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, observers: tuple[Observer, ...] = ()) -> Rerun:
     """Render again what the PNG at `path` shows, from its Record, and compare.
 
     Bit for bit the same on the same machine with the same versions and number of threads. Elsewhere the picture is the same
@@ -50,6 +50,7 @@ def rerun(path: str | Path, net: Network | None = None, *, observers: tuple[Obse
 
     net: the network, if it is not to be opened from the Record. It must be given where the Record names code or files of
     a user's, since a picture from elsewhere must not choose what runs here.
+    trust: read the files that the Record names, as a picture to start from.
     """
     image, text = files.read_png(path)
     record = Record.from_json(text)
@@ -58,8 +59,10 @@ def rerun(path: str | Path, net: Network | None = None, *, observers: tuple[Obse
         raise RecordError(f"{record.model['ref']} has other weights now than when the picture was made")
     if net.preprocess.to_dict() != record.preprocess:
         raise RecordError(f"{record.model['ref']} has another preprocessing now than when the picture was made")
-    objectives = [parse(objective, files=False) for objective in record.batch]
+    objectives = [parse(objective, files=trust) for objective in record.batch]
     recipe = Recipe.from_dict(record.recipe)
+    if recipe.canvas.files and not trust:
+        raise RecordError(f"the record names a file, {recipe.canvas.files[0]}; --trust (in Python: trust=True) reads it")
     with _threads(record):
         (rendering,) = stream_renderings(
             net,
@@ -69,9 +72,10 @@ def rerun(path: str | Path, net: Network | None = None, *, observers: tuple[Obse
             seed=record.seed,
             batch=len(objectives),
             frames=0,
+            precision="half" if record.environment.get("precision") == "half" else "full",
             observers=observers,
         )
-        now = environment(net.device)
+        now = environment(net.device) | {"precision": record.environment.get("precision")}
     again = rendering.image(record.position)
     same_kind = again.mode == image.mode and again.size == image.size
     difference = _largest_difference(again, image) if same_kind else 255

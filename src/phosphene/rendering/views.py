@@ -1,7 +1,7 @@
 """Views: a random change of view per picture and step, so that what is drawn does not hang on single pixels.
 
 Every item draws from streams of its own, (seed, "view", objective), so its views do not depend on its neighbours. Shifts,
-turns and scalings of one step are one matrix and one resampling.
+turns and scalings of one step are one matrix and one resampling; changes of colour come after it, noise last.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Border = Literal["black", "mean", "reflect"]
 
 
 class View:
-    """A random change of view."""
+    """A random change of view; `draws` uniform numbers in [−1, 1) decide it."""
+
+    draws = 0
 
 
 @dataclass(frozen=True)
 class Move(View):
-    """A change of view that is a matrix; `draws` uniform numbers in [−1, 1) decide it."""
-
-    draws = 0
+    """A change of view that is a matrix."""
 
     def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
         """u (b, draws) -> (b, 3, 3): from places of the view to places of the picture, (x, y, 1) in pixels about the centre."""
@@ -95,6 +95,92 @@ class Scale(Move):
 
 
 @dataclass(frozen=True)
+class Shift(Move):
+    """See `shift`."""
+
+    fraction: float
+    draws = 2
+
+    def __post_init__(self) -> None:
+        checks.real("fraction of shift", self.fraction, low=0, high=1)
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        h, w = size
+        matrix = torch.eye(3).repeat(len(u), 1, 1)
+        matrix[:, :2, 2] = u * self.fraction * torch.tensor([float(w), float(h)])
+        return matrix
+
+
+@dataclass(frozen=True)
+class Crop(Move):
+    """See `crop`."""
+
+    low: float
+    high: float
+    spread: float = 0.15
+    draws = 3
+
+    def __post_init__(self) -> None:
+        low = checks.real("crop", self.low, low=0.01, high=1)
+        checks.real("crop", self.high, low=low, high=1)
+        checks.real("spread of crop", self.spread, low=0, high=10)
+
+    def matrix(self, u: Tensor, size: tuple[int, int]) -> Tensor:
+        h, w = size
+        share = self.low + (u[:, 0] + 1) / 2 * (self.high - self.low)
+        # From uniform to normal numbers; the crop stays inside the picture.
+        centre = self.spread * math.sqrt(2) * torch.erfinv(u[:, 1:].clamp(-1 + 1e-6, 1 - 1e-6))
+        room = ((1 - share) / 2).unsqueeze(1)
+        matrix = torch.eye(3).repeat(len(u), 1, 1)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = share
+        matrix[:, :2, 2] = centre.clamp(-room, room) * torch.tensor([float(w), float(h)])
+        return matrix
+
+
+@dataclass(frozen=True)
+class Change(View):
+    """A change of a picture's values."""
+
+    def changed(self, pictures: Tensor, u: Tensor, mean: Tensor) -> Tensor:
+        """pictures (b, c, h, w), u (b, draws) -> (b, c, h, w)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Colour(Change):
+    """See `colour`."""
+
+    brightness: float
+    contrast: float
+    draws = 2
+
+    def __post_init__(self) -> None:
+        checks.real("brightness", self.brightness, low=0, high=1)
+        checks.real("contrast", self.contrast, low=0, high=3)
+
+    def changed(self, pictures: Tensor, u: Tensor, mean: Tensor) -> Tensor:
+        lift, stretch = self.brightness * u[:, 0], torch.exp(self.contrast * u[:, 1])
+        return (pictures - mean) * stretch.view(-1, 1, 1, 1) + mean + lift.view(-1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Cutout(Change):
+    """See `cutout`."""
+
+    fraction: float
+    draws = 2
+
+    def __post_init__(self) -> None:
+        checks.real("fraction of cutout", self.fraction, low=0, high=1)
+
+    def changed(self, pictures: Tensor, u: Tensor, mean: Tensor) -> Tensor:
+        h, w = pictures.shape[-2:]
+        y, x = (torch.linspace(-1, 1, n, device=pictures.device).view(shape) for n, shape in ((h, (1, h, 1)), (w, (1, 1, w))))
+        near = ((y - u[:, :1, None]).abs() < self.fraction) & ((x - u[:, 1:, None]).abs() < self.fraction)
+        return torch.where(near.unsqueeze(1), mean, pictures)
+
+
+@dataclass(frozen=True)
 class Noise(View):
     """See `noise`."""
 
@@ -107,6 +193,28 @@ class Noise(View):
 def jitter(fraction: float) -> Jitter:
     """A shift by whole pixels, uniform up to `fraction` of each side. Source: Mordvintsev, Olah & Tyka 2015 (DeepDream)."""
     return Jitter(fraction)
+
+
+def shift(fraction: float) -> Shift:
+    """A shift by any distance, uniform up to `fraction` of each side; resampled, where `jitter` is not."""
+    return Shift(fraction)
+
+
+def crop(low: float, high: float, spread: float = 0.15) -> Crop:
+    """A part of the picture, enlarged to its size: of `low` to `high` of each side, its centre normal about the middle with a
+    standard deviation of `spread` of the side, kept inside. Source: Fel et al. 2023 (MACO), the crops of its §3.
+    """
+    return Crop(low, high, spread)
+
+
+def colour(brightness: float = 0.1, contrast: float = 0.2) -> Colour:
+    """Another exposure: lighter or darker by up to `brightness`, contrast about the mean by a factor up to e^±`contrast`."""
+    return Colour(brightness, contrast)
+
+
+def cutout(fraction: float) -> Cutout:
+    """A square of `fraction` of each side, somewhere, replaced by the mean picture. Source: DeVries & Taylor 2017."""
+    return Cutout(fraction)
 
 
 def rotate(degrees: float) -> Rotate:
@@ -127,21 +235,38 @@ def noise(sigma: float) -> Noise:
 class Viewer:
     """The views of a batch of items over a whole ascent."""
 
-    def __init__(self, views: Sequence[View], names: Sequence[str], seed: int, steps: int, border: Border = "reflect") -> None:
+    def __init__(
+        self,
+        views: Sequence[View],
+        names: Sequence[str],
+        seed: int,
+        steps: int,
+        border: Border = "reflect",
+        samples: int = 1,
+    ) -> None:
+        self._samples = samples
+        # The first view of an item draws from streams of the item's name, the others from streams of their own.
+        names = [name if k == 0 else f"{name}\0{k}" for name in names for k in range(samples)]
         self._moves = [view for view in views if isinstance(view, Move)]
+        self._changes = [view for view in views if isinstance(view, Change)]
         self._sigma = math.sqrt(sum(view.sigma**2 for view in views if isinstance(view, Noise)))
-        if others := [view for view in views if not isinstance(view, Move | Noise)]:
-            raise RequestError(f"view {shown(others[0])}; jitter, rotate, scale or noise is needed")
+        if others := [view for view in views if not isinstance(view, Move | Change | Noise)]:
+            raise RequestError(f"view {shown(others[0])}; one that ph.jitter, ph.rotate and their like make is needed")
         self._border = border
-        draws = sum(move.draws for move in self._moves)
+        draws = sum(view.draws for view in (*self._moves, *self._changes))
         # (steps, b, draws), drawn item by item, so that an item's numbers are the same in any company.
         tables = [torch.rand((steps, draws), generator=stream(seed, "view", name)) for name in names]
         self._table = torch.stack(tables, 1) * 2 - 1
         self._noise = [stream(seed, "noise", name) for name in names]
 
     def __call__(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
-        """The pictures as the network shall see them at this step; differentiable."""
+        """The pictures as the network shall see them at this step, `samples` views of each side by side; differentiable."""
+        pictures = pictures.repeat_interleave(self._samples, 0) if self._samples > 1 else pictures
         seen = self._moved(pictures, step, mean) if self._moves else pictures
+        start = sum(move.draws for move in self._moves)
+        for change in self._changes:
+            seen = change.changed(seen, self._table[step, :, start : start + change.draws].to(seen), mean)
+            start += change.draws
         if self._sigma:
             fields = [torch.randn(pictures.shape[1:], generator=generator) for generator in self._noise]
             seen = seen + self._sigma * torch.stack(fields).to(seen)

@@ -1,0 +1,211 @@
+"""Canvases of frequencies: a picture as the sum of waves, in decorrelated colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..pictures.statistics import NATURAL, falling, frequencies, statistics
+from ..seeding import stream
+from .canvases import beginning, check_start, fields, start_files
+
+EDGE = 1e-3  # pictures are kept this far from 0 and 1 where their numbers are wanted: the sigmoid never reaches either
+FALLING = "1/f"
+
+
+class Colours:
+    """From decorrelated channels to pictures: sigmoid(basis @ z + logit of the mean picture), and back."""
+
+    def __init__(self, mean: Tensor) -> None:
+        self.basis = statistics().colours(mean.shape[1]).to(mean)
+        self.inverse = torch.linalg.inv(self.basis)
+        self.middle = mean.clamp(0.02, 0.98).logit()
+
+    def picture(self, z: Tensor) -> Tensor:
+        return (torch.einsum("cz,bzhw->bchw", self.basis, z) + self.middle).sigmoid()
+
+    def z(self, pictures: Tensor) -> Tensor:
+        raised = pictures.clamp(EDGE, 1 - EDGE).logit() - self.middle
+        return torch.einsum("zc,bchw->bzhw", self.inverse, raised)
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """See `fourier`."""
+
+    decay: float = 1.0
+    start_from: str = "noise"
+    spread: float = 0.01
+    fixed = ""
+
+    def __post_init__(self) -> None:
+        checks.real("decay power", self.decay, low=0, high=4)
+        checks.real("spread", self.spread, low=0, high=10)
+        check_start(self.start_from)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return start_files(self.start_from)
+
+    def surface(self, mean: Tensor) -> FourierSurface:
+        return FourierSurface(self, mean)
+
+
+class FourierSurface:
+    """numbers (b, c, h, w // 2 + 1, 2): real and imaginary parts, in units of what natural pictures have there."""
+
+    def __init__(self, canvas: Fourier, mean: Tensor) -> None:
+        self.canvas = canvas
+        self.size = (mean.shape[2], mean.shape[3])
+        self.colours = Colours(mean)
+        y, x = (f.to(mean) for f in frequencies(self.size))
+        scale: Tensor = torch.hypot(y, x).clamp(min=1 / max(self.size)) ** -canvas.decay
+        # /4: so that numbers of order 1 make a picture of about full contrast.
+        self.scale = scale * math.sqrt(math.prod(self.size)) / 4
+        self.first = self.numbers(beginning(canvas.start_from, mean))
+
+    def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
+        spread = self.canvas.spread * 4.0**attempt if attempt or self.canvas.start_from == "noise" else 0.0
+        first = self.first.repeat(len(names), 1, 1, 1, 1)
+        return first + spread * fields(names, seed, attempt, self.first) if spread else first
+
+    def picture(self, numbers: Tensor) -> Tensor:
+        waves = torch.view_as_complex(numbers) * self.scale
+        return self.colours.picture(torch.fft.irfft2(waves, s=self.size))
+
+    def numbers(self, pictures: Tensor) -> Tensor:
+        return torch.view_as_real(torch.fft.rfft2(self.colours.z(pictures)) / self.scale).contiguous()
+
+    def settled(self, numbers: Tensor) -> Tensor:
+        return numbers
+
+
+@dataclass(frozen=True)
+class Phase:
+    """See `phase`."""
+
+    magnitude: str = NATURAL
+    contrast: float = 1.0
+    freedom: float = 0.0
+    start_from: str = "noise"
+    fixed = "the magnitude of its frequencies"
+
+    def __post_init__(self) -> None:
+        checks.real("contrast", self.contrast, low=0.01, high=10)
+        checks.real("freedom of contrast", self.freedom, low=0, high=3)
+        check_start(self.start_from)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        own = () if self.magnitude in (NATURAL, FALLING) else (self.magnitude,)
+        return own + start_files(self.start_from)
+
+    def surface(self, mean: Tensor) -> PhaseSurface:
+        return PhaseSurface(self, mean)
+
+
+class PhaseSurface:
+    """numbers (b, c·h·(w // 2 + 1) + 1): the phases in radians, and one that moves the contrast."""
+
+    def __init__(self, canvas: Phase, mean: Tensor) -> None:
+        self.canvas, self.mean = canvas, mean
+        _, c, h, w = mean.shape
+        self.size, self.shape = (h, w), (c, h, w // 2 + 1)
+        found = falling(c, self.size) if canvas.magnitude == FALLING else statistics(canvas.magnitude).magnitude(c, self.size)
+        self.magnitude = (found * _standard(found, self.size)).to(mean)
+        self.colours = Colours(mean)
+
+    def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
+        """Uniform phases. Differs from Fel et al. 2023, whose normal ones add up to a spike in the corner."""
+        if self.canvas.start_from not in ("noise", "mean", "zeros") and attempt == 0:
+            return self.numbers(beginning(self.canvas.start_from, self.mean)).repeat(len(names), 1)
+        drawn = [
+            torch.rand(self.shape, generator=stream(seed, "start", str(attempt), name)).mul(2).sub(1).mul(math.pi)
+            for name in names
+        ]
+        return self._with_contrast(_mirrored(torch.stack(drawn), self.size[1]).to(self.mean))
+
+    def picture(self, numbers: Tensor) -> Tensor:
+        return self.colours.picture(self.waves(numbers) * self.contrast(numbers))
+
+    def waves(self, numbers: Tensor) -> Tensor:
+        """The standardised picture before contrast and colour: its spectrum has exactly the magnitude."""
+        phases = _odd(numbers[:, :-1].unflatten(1, self.shape), self.size[1])
+        found: Tensor = torch.fft.irfft2(torch.polar(self.magnitude.expand_as(phases), phases), s=self.size)
+        return found
+
+    def contrast(self, numbers: Tensor) -> Tensor:
+        """(b, 1, 1, 1), within a factor e^freedom of the canvas's."""
+        factor: Tensor = torch.exp(self.canvas.freedom * numbers[:, -1].tanh())
+        return (self.canvas.contrast * factor).view(-1, 1, 1, 1)
+
+    def numbers(self, pictures: Tensor) -> Tensor:
+        return self._with_contrast(torch.fft.rfft2(self.colours.z(pictures)).angle())
+
+    def settled(self, numbers: Tensor) -> Tensor:
+        return numbers
+
+    def _with_contrast(self, phases: Tensor) -> Tensor:
+        return torch.cat([phases.flatten(1), phases.new_zeros(len(phases), 1)], 1)
+
+
+def fourier(decay: float = 1.0, start: str = "noise", spread: float = 0.01) -> Fourier:
+    """The canvas of waves: free complex numbers, each scaled by 1 / f^decay, colours decorrelated, a sigmoid at the end.
+
+    start "noise" (Gaussian numbers of standard deviation `spread`), "mean", "zeros" (black) or the path of a picture.
+    Source: Olah, Mordvintsev & Schubert 2017, on preconditioning. Differs: any size, and zero is the mean picture of the
+    network, not mid-grey.
+    """
+    return Fourier(decay, start, spread)
+
+
+def phase(magnitude: str = NATURAL, contrast: float = 1.0, freedom: float = 0.0, start: str = "noise") -> Phase:
+    """The canvas of phases: every frequency has the strength it has in natural pictures, only where waves lie is free.
+
+    magnitude "natural" (the shipped statistics), "1/f", or a file of `phosphene statistics`
+    contrast  standard deviation of the picture before the sigmoid; learnable within a factor e^freedom
+    start     "noise": uniform phases; or the path of a picture, whose phases are taken
+    Source: Fel et al. 2023 (MACO), §3. Differs: uniform phases, any size, per-channel colour statistics.
+    """
+    return Phase(magnitude, contrast, freedom, start)
+
+
+def _odd(phases: Tensor, width: int) -> Tensor:
+    """Phases of a real picture: on the columns that hold both k and −k the angle at −k is minus that at k; elsewhere free."""
+    both = _columns(phases.shape[-1], width)
+    return torch.where(both.to(phases.device), (phases - _opposite(phases)) / 2, phases)
+
+
+def _mirrored(phases: Tensor, width: int) -> Tensor:
+    """The same for phases drawn at random: one half follows the other, so that each stays uniform."""
+    rows = torch.arange(phases.shape[-2])[:, None] > phases.shape[-2] // 2
+    return torch.where(rows & _columns(phases.shape[-1], width), -_opposite(phases), phases)
+
+
+def _opposite(phases: Tensor) -> Tensor:
+    """At row k what stands at row −k."""
+    return phases.flip(-2).roll(1, -2)
+
+
+def _columns(count: int, width: int) -> Tensor:
+    """Which columns of a half spectrum hold both k and −k: the first, and the last of an even width."""
+    both = torch.zeros(count, dtype=torch.bool)
+    both[0] = True
+    both[-1] |= width % 2 == 0
+    return both
+
+
+def _standard(magnitude: Tensor, size: tuple[int, int]) -> float:
+    """What makes the picture's standard deviation 1 over all channels, whatever the phases (Parseval)."""
+    h, w = size
+    twice = torch.full((magnitude.shape[-1],), 2.0)
+    twice[0] = 1
+    if w % 2 == 0:
+        twice[-1] = 1
+    energy = float((magnitude.double().square() * twice).sum()) / (h * w) ** 2 / len(magnitude)
+    return 1 / math.sqrt(energy)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import phosphene as ph
+from phosphene.pictures.statistics import falling, frequencies, statistics
+from phosphene.rendering.spectral import PhaseSurface
+from tests.nets import of_channels
+
+SIZES = st.tuples(st.integers(2, 17), st.integers(2, 17))
+MEAN = torch.full((1, 3, 12, 10), 0.4)
+
+
+def mean_of(channels: int, size: tuple[int, int]) -> torch.Tensor:
+    return torch.full((1, channels, *size), 0.4)
+
+
+@given(SIZES, st.sampled_from([1, 3, 4]))
+def test_numbers_of_waves_make_the_picture_again(size: tuple[int, int], channels: int) -> None:
+    surface = ph.fourier().surface(mean_of(channels, size))
+    pictures = 0.05 + 0.9 * torch.rand((2, channels, *size), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(surface.picture(surface.numbers(pictures)), pictures, atol=1e-4, rtol=0)
+
+
+def test_waves_of_no_height_are_the_mean_picture() -> None:
+    surface = ph.fourier(start="mean").surface(MEAN)
+    torch.testing.assert_close(surface.picture(surface.start(["a"], 0, 0)), MEAN)
+
+
+def test_waves_can_begin_at_black_and_at_noise() -> None:
+    black, noisy = (ph.fourier(start=start).surface(MEAN) for start in ("zeros", "noise"))
+    assert black.picture(black.start(["a"], 0, 0)).max() < 0.01
+    first = noisy.start(["a", "b"], 0, 0)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(first[1:], noisy.start(["b"], 0, 0))
+
+
+def test_the_decay_weighs_a_wave_by_its_frequency() -> None:
+    flat, steep = (ph.fourier(decay=power).surface(MEAN) for power in (0.0, 2.0))
+    y, x = frequencies((12, 10))
+    torch.testing.assert_close(steep.scale / flat.scale, torch.hypot(y, x).clamp(min=1 / 12) ** -2)
+
+
+@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase(), ph.phase("1/f", freedom=0.5)])
+def test_the_gradient_of_a_canvas_is_the_adjoint_of_its_slope(canvas: Any) -> None:
+    surface = canvas.surface(MEAN.double())
+    numbers = surface.start(["a"], 0, 0).double()
+    push = torch.randn(numbers.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pull = torch.randn(MEAN.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    along = (surface.picture(numbers + 1e-5 * push) - surface.picture(numbers - 1e-5 * push)) / 2e-5
+    leaf = numbers.clone().requires_grad_(True)
+    (back,) = torch.autograd.grad(surface.picture(leaf), leaf, pull)
+    torch.testing.assert_close((along * pull).sum(), (push * back).sum(), rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(SIZES, st.sampled_from(["natural", "1/f"]), st.integers(0, 5))
+def test_phases_leave_every_frequency_as_strong_as_it_was(size: tuple[int, int], magnitude: str, seed: int) -> None:
+    surface = ph.phase(magnitude).surface(mean_of(3, size))
+    numbers = surface.start(["a"], seed, 0)
+    found = torch.fft.rfft2(surface.waves(numbers)).abs()
+    torch.testing.assert_close(found[0], surface.magnitude, atol=1e-3, rtol=1e-3)
+    assert surface.waves(numbers).square().mean().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_the_phases_of_an_ascent_keep_the_magnitude_too() -> None:
+    surface: PhaseSurface = ph.phase().surface(MEAN)
+    numbers = torch.randn((1, surface.start(["a"], 0, 0).shape[1]), generator=torch.Generator().manual_seed(3)) * 5
+    assert torch.fft.rfft2(surface.waves(numbers)).abs().max() <= surface.magnitude.max() * 1.001
+    assert surface.waves(numbers).square().mean().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_a_phase_start_has_no_spike_in_the_corner() -> None:
+    surface = ph.phase().surface(mean_of(3, (24, 20)))
+    waves = surface.waves(surface.start([str(k) for k in range(200)], 0, 0))
+    spread = waves.square().mean((0, 1)).sqrt()
+    assert spread[0, 0] == pytest.approx(1, abs=0.15)
+    assert waves[:, :, 0, 0].mean().abs() < 0.15
+
+
+def test_the_phases_of_a_picture_draw_it_again() -> None:
+    picture = ph.fourier(spread=1.0).surface(MEAN)
+    shown = picture.picture(picture.start(["a"], 0, 0))
+    surface = ph.phase("1/f").surface(MEAN)
+    again = surface.picture(surface.numbers(shown))
+    a, b = (p.flatten() - p.mean() for p in (shown, again))
+    assert (a @ b / a.norm() / b.norm()).item() > 0.8
+
+
+def test_contrast_stays_within_its_freedom() -> None:
+    surface = ph.phase(contrast=1.5, freedom=0.5).surface(MEAN)
+    numbers = surface.start(["a", "b", "c"], 0, 0)
+    numbers[:, -1] = torch.tensor([-99.0, 0.0, 99.0])
+    expected = 1.5 * torch.tensor([-0.5, 0.0, 0.5]).exp()
+    torch.testing.assert_close(surface.contrast(numbers).flatten(), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase()])
+def test_spectral_canvases_render_any_number_of_channels(canvas: Any, channels: int) -> None:
+    net = of_channels(channels, (13, 18))
+    recipe = ph.Recipe("r", canvas=canvas, optimiser="adam", lr=0.1, steps=12)
+    rendering = ph.render(net, "logit:0", recipe=recipe)
+    assert rendering.pictures.shape == (1, channels, 13, 18)
+    assert rendering.history[-1] > rendering.history[0]
+
+
+def test_a_projection_that_would_change_the_magnitude_is_refused() -> None:
+    with pytest.raises(ph.PhospheneError, match="Blur would change the magnitude of its frequencies"):
+        ph.Recipe("r", canvas=ph.phase(), projections=(ph.blur(1.0),))
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: ph.fourier(-1), lambda: ph.phase(contrast=0), lambda: ph.phase(freedom=9), lambda: ph.fourier(start="x")]
+)
+def test_settings_out_of_range_are_refused(wrong: Any) -> None:
+    with pytest.raises(ph.PhospheneError, match="is needed"):
+        wrong()
+
+
+def test_natural_statistics_are_shipped_and_orderly() -> None:
+    found = statistics()
+    assert found.spectrum.shape == (3, 256, 129)
+    torch.testing.assert_close(found.magnitude(3, (256, 256))[:, :, 1:], found.spectrum[:, :, 1:], atol=1e-4, rtol=1e-4)
+    assert (found.magnitude(3, (32, 48))[:, 0, 1:].diff() < 0.05).all()
+
+
+def test_the_falling_magnitude_is_one_over_f() -> None:
+    found = falling(1, (8, 8))[0]
+    assert found[0, 0] == 0
+    assert found[0, 4].item() == pytest.approx(2)
+    assert found[3, 4].item() == pytest.approx(1 / (3**2 + 4**2) ** 0.5 * 8)
