@@ -35,8 +35,8 @@ def said(path: str) -> dict[str, object]:
     return read
 
 
-def test_there_are_five_commands() -> None:
-    assert list(COMMANDS) == ["class-model", "render", "layers", "rerun", "doctor"]
+def test_the_commands_are_these() -> None:
+    assert list(COMMANDS) == ["class-model", "render", "layers", "rerun", "doctor", "statistics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

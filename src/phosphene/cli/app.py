@@ -12,9 +12,11 @@ import typer
 from ..errors import PhospheneError, first_line
 from .class_model import class_model
 from .doctor import doctor
+from .evaluate import evaluate
 from .layers import layers
 from .render import render
 from .rerun import rerun
+from .statistics import statistics
 
 # What typer raises for a wrong request; the class itself is not public in every version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -28,8 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (class_model, render, layers, rerun, doctor):
+for _command in (class_model, render, layers, rerun, doctor, statistics):
     app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
+app.add_typer(evaluate, name="evaluate")
 
 
 def _version(asked: bool) -> None:

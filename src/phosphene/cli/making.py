@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,8 @@ def make(
     with progress:
         try:
             for part in parts:
-                run.add(part, animate=animate)
+                with _whole():
+                    run.add(part, animate=animate)
                 _tell_notes(part.items)
         except KeyboardInterrupt:
             run.finish()
@@ -75,6 +78,23 @@ def make(
         f"{_count(len(wanted), 'picture')}, contact_sheet.png and run.json are in {out}{'' if str(out).endswith('/') else '/'}"
     )
     return 0
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C waits until what is inside is done, so that run.json lists what the folder holds."""
+    came: list[object] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    except ValueError:  # not the main thread: no signal comes here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def progress_bar() -> Progress:

@@ -24,7 +24,9 @@ Model = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the pictures and run.json.")]
-RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help="Settings by name; auto is the best for the size.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", metavar="NAME", help="Settings by name, or a .toml file; auto fits the size.")
+]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Steps of the ascent, instead of the recipe's.")]
 Size = Annotated[str | None, typer.Option("--size", metavar="PX", help="Side in pixels, or HEIGHTxWIDTH; the network's own.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", help="Of every random number.")]

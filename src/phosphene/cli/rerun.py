@@ -16,6 +16,9 @@ def rerun(
         str | None,
         typer.Option("-m", "--model", metavar="REF", help="The network, where the record names code or files: not trusted."),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read the files that the record names, as a picture to start from.")
+    ] = False,
     device: options.Device = None,
     out: options.Out = Path("rerun"),
 ) -> None:
@@ -30,7 +33,7 @@ def rerun(
     from .making import Bar, progress_bar
 
     with progress_bar() as progress:
-        again = verb(picture, net, observers=(Bar(progress),))
+        again = verb(picture, net, trust=trust, observers=(Bar(progress),))
     record = again.rendering.records[again.position]
     run = RunFolder(
         out,
