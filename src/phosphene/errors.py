@@ -88,9 +88,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def shown(value: object) -> str:
-    """The value as an error repeats it: quoted, on one line, cut."""
+    """The value as an error repeats it: quoted, on one line, its middle cut out, since a path's end tells most."""
     text = " ".join(repr(value).splitlines())
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= SHOWN else f"{text[:12]}…{text[13 - SHOWN :]}"
 
 
 def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -1,0 +1,73 @@
+"""How well class models of MobileNetV2 are recognised by a network that took no part: prints a Markdown table.
+
+    python -m bench.recognise --lab FOLDER natural-fast natural          every tenth class
+    python -m bench.recognise --lab FOLDER --classes figure natural      Simonyan et al. 2013, figure 1, and two more
+    python -m bench.recognise --lab FOLDER --classes tuning FILE.toml    25 classes that the others are not among
+
+FOLDER holds mobilenets.py, the weights of both networks and classes.json (PHOSPHENE_LAB by default).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import phosphene as ph
+
+HEAD = "| recipe | classes | judge top-1 | top-5 | mean p | own top-1 | spectrum | s a picture |\n" + "|---" * 8 + "|"
+FIGURE = (
+    "washing machine, computer keyboard, kit fox, goose, ostrich, limousine, dumbbell, cup, dalmatian, bell pepper, lemon, "
+    "Siberian husky, flamingo, black widow"
+)
+CLASSES = {
+    "tenth": [str(i) for i in range(0, 1000, 10)],
+    "tuning": [str(i) for i in range(5, 1000, 40)],
+    "figure": FIGURE.split(", "),
+}
+
+
+def opened(lab: Path, factory: str, weights: str, size: int) -> ph.Network:
+    options = f"classes={lab}/classes.json&size={size}&mean=0.5&std=0.5"
+    return ph.load(f"{lab}/mobilenets.py:{factory}?weights={lab}/{weights}&{options}")
+
+
+def judge_of(lab: Path) -> ph.Network:
+    maker = Path(__file__).with_name("judge.py")
+    options = f"classes={lab}/classes.json&size=192&mean=0.5&std=0.5"
+    os.environ["PHOSPHENE_LAB"] = str(lab)
+    return ph.load(f"{maker}:make?weights={lab}/mobilenet_v1_075_imagenet.safetensors&{options}")
+
+
+def row(net: ph.Network, judge: ph.Network, recipe: str, names: list[str], seed: int, out: Path | None) -> str:
+    started = time.monotonic()
+    drawn = ph.render(net, [ph.logit(net.index(name)) for name in names], recipe=recipe, seed=seed, frames=0)
+    seconds = (time.monotonic() - started) / len(names)
+    found = ph.evaluation.recognisability(drawn.pictures, [str(net.index(name)) for name in names], [judge])
+    if out is not None:
+        drawn.save(out / Path(recipe).stem)
+    (said,) = found.judgements
+    own = sum(item.rank == 1 for item in drawn.items) / len(names)
+    shares = f"{said.top(1):.0%} | {said.top(5):.0%} | {float(said.probabilities.mean()):.2f} | {own:.0%}"
+    return f"| {recipe} | {len(names)} | {shares} | {float(found.spectrum.mean()):.2f} | {seconds:.1f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+", help="names, or .toml files")
+    parser.add_argument("--lab", type=Path, default=Path(os.environ.get("PHOSPHENE_LAB", "../shared/imagenet")))
+    parser.add_argument("--classes", choices=CLASSES, default="tenth")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="also save the pictures there")
+    given = parser.parse_args()
+    lab = given.lab.resolve()
+    net = opened(lab, "MobileNetV2", "mobilenet_v2_imagenet.safetensors", 224)
+    judge = judge_of(lab)
+    print(HEAD)
+    for recipe in given.recipes:
+        print(row(net, judge, recipe, CLASSES[given.classes], given.seed, given.out), flush=True)
+
+
+if __name__ == "__main__":
+    main()
