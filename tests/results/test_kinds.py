@@ -72,7 +72,7 @@ def test_notes_stand_in_the_dict_only_where_there_are_any() -> None:
 def test_saving_writes_pictures_sheet_and_run(rendering: ph.Rendering, tmp_path: Path) -> None:
     said = json.loads(rendering.save(tmp_path / "new" / "out").read_text("utf-8"))
     names = {path.name for path in (tmp_path / "new" / "out").iterdir()}
-    assert names == {"cat.png", "channel-stage1.0-3.png", "ship.png", "contact_sheet.png", "run.json"}
+    assert names == {"cat.png", "channel-stage1.0-3.png", "probability-ship.png", "contact_sheet.png", "run.json"}
     assert said.keys() == {"phosphene", "command", "model", "device", "arguments", "seconds", "items"}
     assert said["model"].keys() == {"ref", "sha256"}
 
@@ -85,8 +85,8 @@ def test_the_run_says_of_a_class_what_is_promised(rendering: ph.Rendering, tmp_p
 
 def test_a_saved_picture_is_the_picture_with_its_signed_record(rendering: ph.Rendering, tmp_path: Path) -> None:
     rendering.save(tmp_path)
-    image, text = files.read_png(tmp_path / "ship.png")
-    assert torch.equal((ph.read(tmp_path / "ship.png")[0] * 255).round(), (rendering.pictures[2] * 255).round())
+    image, text = files.read_png(tmp_path / "probability-ship.png")
+    assert torch.equal((ph.read(tmp_path / "probability-ship.png")[0] * 255).round(), (rendering.pictures[2] * 255).round())
     assert Record.from_json(text) == rendering.signed_record(2)
     assert Record.from_json(text).pixels_sha256 == colour.pixels_sha256(image)
 
@@ -101,7 +101,7 @@ def test_saving_leaves_the_rendering_as_it_was(rendering: ph.Rendering, tmp_path
 
 def test_saving_can_animate_each_picture(rendering: ph.Rendering, tmp_path: Path) -> None:
     items = json.loads(rendering.save(tmp_path, animate="gif").read_text("utf-8"))["items"]
-    assert [item["animation"] for item in items] == ["cat.gif", "channel-stage1.0-3.gif", "ship.gif"]
+    assert [item["animation"] for item in items] == ["cat.gif", "channel-stage1.0-3.gif", "probability-ship.gif"]
     for item in items:
         with Image.open(tmp_path / item["animation"]) as image:
             assert image.format == "GIF"

@@ -18,6 +18,10 @@ def class_model(
         typer.Option("-c", "--class", metavar="CLASS", help="A class, by name or index; may be repeated."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All classes.")] = False,
+    also_probability: Annotated[
+        bool,
+        typer.Option("--also-probability", help="Beside each, the picture with the largest softmax probability, to compare."),
+    ] = False,
     recipe: options.RecipeName = "auto",
     steps: options.Steps = None,
     size: options.Size = None,
@@ -36,13 +40,14 @@ def class_model(
     sides = options.size_of(size)
     net = options.opened(model, device)
 
-    from ..objectives.units import logit
+    from ..objectives.units import logit, probability
     from .making import make
 
     indices = range(len(net.classes)) if every else [net.index(name) for name in classes or ()]
     arguments = {
         "classes": None if every else classes,
         "all": every,
+        "also_probability": also_probability,
         "recipe": recipe,
         "steps": steps,
         "size": size,
@@ -50,9 +55,11 @@ def class_model(
         "batch": batch,
         "animate": animate,
     }
+    names = [_told_name(net.classes, index) for index in indices]
+    kinds = (logit, probability) if also_probability else (logit,)
     status = make(
         net,
-        [str(logit(_told_name(net.classes, index))) for index in indices],
+        [str(kind(name)) for name in names for kind in kinds],
         command="class-model",
         arguments=arguments,
         out=out,
@@ -62,6 +69,7 @@ def class_model(
         seed=seed,
         batch=batch,
         animate=animate,
+        columns=2 * max(1, round(len(names) ** 0.5)) if also_probability else None,
     )
     raise typer.Exit(status)
 

@@ -45,6 +45,7 @@ def make(
     seed: int,
     batch: int | None,
     animate: str | None,
+    columns: int | None = None,
 ) -> int:
     """Render, saving each batch as it is finished; gives the exit status. Ctrl-C keeps what is saved and says what is not."""
     from ..objectives.spec import parse
@@ -69,11 +70,11 @@ def make(
                     run.add(part, animate=animate)
                 _tell_notes(part.items)
         except KeyboardInterrupt:
-            run.finish()
+            run.finish(columns=columns)
             progress.stop()
             typer.echo(_interrupted(run.missing, len(wanted), out), err=True)
             return 1
-    run.finish()
+    run.finish(columns=columns)
     typer.echo(
         f"{_count(len(wanted), 'picture')}, contact_sheet.png and run.json are in {out}{'' if str(out).endswith('/') else '/'}"
     )

@@ -61,10 +61,10 @@ class RunFolder:
         self._write()
         return paths
 
-    def finish(self) -> Path:
+    def finish(self, *, columns: int | None = None) -> Path:
         """Write the contact sheet and the final run.json; gives the path of the latter."""
         if self._tiles:
-            sheet = contact_sheet.contact_sheet(self._tiles, title=self._title)
+            sheet = contact_sheet.contact_sheet(self._tiles, title=self._title, columns=columns)
             files.write_png(self.path / "contact_sheet.png", sheet)
         return self._write()
 
@@ -76,7 +76,7 @@ class RunFolder:
 
     def _name(self, item: Item) -> str:
         """A name that no other picture of this run has, also where file systems do not tell case apart."""
-        stem = files.slug(item.name if item.name is not None else item.objective)
+        stem = files.slug(item.name if item.name is not None and not item.of_probability else item.objective)
         taken = {said["file"].casefold() for said in self._items} | {"contact_sheet.png"}
         if f"{stem}.png".casefold() in taken and item.index is not None:
             stem = f"{stem}-{item.index}"

@@ -57,8 +57,15 @@ class Item:
         """Two lines for a sheet."""
         if self.name is None:
             return self.objective, f"value {self.score:.4g}"
+        if self.of_probability:
+            return f"{self.name}, by probability", f"p {self.score:.2f}"
         certainty = f", p {self.probability:.2f}" if self.probability is not None else ""
         return self.name, f"score {self.score:.1f}{certainty}"
+
+    @property
+    def of_probability(self) -> bool:
+        """Whether a class's probability was maximised, and not its score."""
+        return self.objective.startswith("probability:")
 
 
 @dataclass(frozen=True, eq=False)
