@@ -36,7 +36,7 @@ def said(path: str) -> dict[str, object]:
 
 
 def test_the_commands_are_these() -> None:
-    assert list(COMMANDS) == ["class-model", "render", "layers", "rerun", "doctor", "statistics"]
+    assert list(COMMANDS) == ["class-model", "render", "sweep", "layers", "rerun", "doctor", "statistics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,6 +109,7 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
     assert said("out")["arguments"] == {
         "classes": ["cat"],
         "all": False,
+        "also_probability": False,
         "recipe": "auto",
         "steps": 1,
         "size": "24x40",

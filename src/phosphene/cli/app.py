@@ -17,6 +17,7 @@ from .layers import layers
 from .render import render
 from .rerun import rerun
 from .statistics import statistics
+from .sweep import sweep
 
 # What typer raises for a wrong request; the class itself is not public in every version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (class_model, render, layers, rerun, doctor, statistics):
+for _command in (class_model, render, sweep, layers, rerun, doctor, statistics):
     app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
 app.add_typer(evaluate, name="evaluate")
 

@@ -41,22 +41,23 @@ class RunFolder:
         self._tiles: list[contact_sheet.Tile] = []
         self._title = ""
 
-    def add(self, rendering: Rendering, *, animate: str | None = None) -> list[Path]:
-        """Save the pictures of a rendering; gives their paths."""
+    def add(self, rendering: Rendering, *, animate: str | None = None, words: str = "") -> list[Path]:
+        """Save the pictures of a rendering; gives their paths. words: the settings that tell it from its neighbours."""
         if animate is not None:
             check_kind(animate)
         self._title = rendering.title
         paths = []
         for place, item in enumerate(rendering.items):
-            path = self.path / self._name(item)
+            path = self.path / self._name(item, words)
             image = rendering.image(place)
             files.write_png(path, image, rendering.signed_record(place).to_json())
-            said = item.to_dict() | {"file": path.name}
+            said = item.to_dict() | ({"settings": words} if words else {}) | {"file": path.name}
             if animate:
                 suffix = ".apng" if animate == "png" else f".{animate}"  # .png is the picture's
                 said["animation"] = rendering.animate(path.with_suffix(suffix), place).name
             self._items.append(said)
-            self._tiles.append(contact_sheet.Tile(image, _lines(item)))
+            lines = _lines(item)
+            self._tiles.append(contact_sheet.Tile(image, (words, *lines[1:]) if words else lines))
             paths.append(path)
         self._write()
         return paths
@@ -74,9 +75,10 @@ class RunFolder:
         done = {item["objective"] for item in self._items}
         return [text for text in self._wanted if text not in done]
 
-    def _name(self, item: Item) -> str:
+    def _name(self, item: Item, words: str) -> str:
         """A name that no other picture of this run has, also where file systems do not tell case apart."""
-        stem = files.slug(item.name if item.name is not None and not item.of_probability else item.objective)
+        name = item.name if item.name is not None and not item.of_probability else item.objective
+        stem = files.slug(f"{name} {words}")
         taken = {said["file"].casefold() for said in self._items} | {"contact_sheet.png"}
         if f"{stem}.png".casefold() in taken and item.index is not None:
             stem = f"{stem}-{item.index}"
