@@ -295,3 +295,22 @@ def test_a_value_has_a_gradient_in_its_own_picture_alone() -> None:
     wanted[0, 0], wanted[1, 1] = 1 / 6, 1 / 6
     assert maps.grad is not None
     torch.testing.assert_close(maps.grad, wanted)
+
+
+def test_a_direction_with_a_power_asks_for_the_angle_too() -> None:
+    activations = {"l": torch.tensor([[[[3.0]], [[4.0]]], [[[0.0]], [[5.0]]]])}  # cos 0.6 and 0 with (1, 0)
+    values = ph.direction("l", [2.0, 0.0], power=2)(activations)
+    torch.testing.assert_close(values, torch.tensor([6 * 0.6**2, 0.0]))
+    torch.testing.assert_close(ph.direction("l", [2.0, 0.0])(activations), torch.tensor([6.0, 0.0]))
+
+
+def test_a_direction_with_a_power_parses_back() -> None:
+    for power in (0.0, 1.5, 2, 1e-05):
+        objective = ph.direction("l", [1.0, -2.0], power=power)
+        assert ph.parse(str(objective)) == objective
+
+
+@pytest.mark.parametrize("power", ["-1", "x", "17", ""])
+def test_a_power_out_of_range_is_refused(power: str) -> None:
+    with pytest.raises(ph.PhospheneError, match="power"):
+        ph.parse(f"direction:l:[1.0]:{power}")

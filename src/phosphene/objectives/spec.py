@@ -2,7 +2,7 @@
 
     expression := [-] term { (" + " | " - ") term }          term := [number *] unit
     unit := logit:CLASS | probability:CLASS | neuron:LAYER:c,y,x | channel:LAYER:c | layer:LAYER[:squares]
-          | direction:LAYER:FILE.npy | direction:LAYER:[v, …] | custom:NAME
+          | direction:LAYER:FILE.npy[:POWER] | direction:LAYER:[v, …][:POWER] | custom:NAME
 
 CLASS is an index, or a name; names and layers that hold a colon, a quote, a lone sign or begin with a digit stand in
 double quotes, as in JSON.
@@ -94,14 +94,16 @@ def _layer(address: str, of: str = "sum") -> Objective:
     return units.layer(unquoted(address), of)  # type: ignore[arg-type]  # checked there
 
 
-def _direction(address: str, vector: str) -> Objective:
+def _direction(address: str, vector: str, power: str = "0") -> Objective:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?", power):
+        raise RequestError(f"power {shown(power)}; a number is needed")
     if not vector.startswith("["):
-        return units.direction(unquoted(address), unquoted(vector))
+        return units.direction(unquoted(address), unquoted(vector), power=float(power))
     try:
         numbers = json.loads(vector)
     except (ValueError, RecursionError):
         raise RequestError(f"direction {shown(vector)}; a list of numbers as in JSON is needed") from None
-    return units.direction(unquoted(address), numbers)
+    return units.direction(unquoted(address), numbers, power=float(power))
 
 
 def _custom(name: str) -> Objective:
@@ -117,7 +119,7 @@ _FORMS = {
     "neuron": "neuron:LAYER:channel,y,x",
     "channel": "channel:LAYER:channel",
     "layer": "layer:LAYER or layer:LAYER:squares",
-    "direction": "direction:LAYER:FILE.npy",
+    "direction": "direction:LAYER:FILE.npy or direction:LAYER:FILE.npy:POWER",
     "custom": "custom:NAME",
 }
 _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
@@ -126,6 +128,6 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
     "neuron": (2, 2, _neuron),
     "channel": (2, 2, _channel),
     "layer": (1, 2, _layer),
-    "direction": (2, 2, _direction),
+    "direction": (2, 3, _direction),
     "custom": (1, 1, _custom),
 }

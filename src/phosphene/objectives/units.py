@@ -17,6 +17,7 @@ from .expression import Activations, Objective, Shapes
 from .words import quoted
 
 OUTPUT = ""  # the address of the network's raw scores
+LEAST_COSINE = 0.1  # keeps a gradient where f points away from v
 LARGEST_VECTOR = 1 << 20  # numbers in a direction
 Of = Literal["sum", "squares"]
 
@@ -143,10 +144,11 @@ class Layer(_Plain):
 
 @dataclass(frozen=True)
 class Direction(_Plain):
-    """The mean over all places of ⟨f, v⟩, f the channels at a place."""
+    """The mean over all places of ⟨f, v⟩·max(cos(f, v), 0.1)^power, f the channels at a place."""
 
     address: str
     vector: tuple[float, ...]
+    power: float = 0.0
     source: str | None = field(default=None, compare=False)
 
     @property
@@ -155,11 +157,13 @@ class Direction(_Plain):
 
     def __call__(self, activations: Activations) -> Tensor:
         given = activations[self.address]
+        f = given if given.ndim in (2, 3) else given.movedim(1, -1)
         vector = given.new_tensor(self.vector)
-        if given.ndim == 3:
-            return (given @ vector).mean(1)
-        along = (given.movedim(1, -1) @ vector).flatten(1) if given.ndim > 2 else (given @ vector).unsqueeze(1)
-        return along.mean(1)
+        along = f @ vector
+        if self.power:
+            lengths = f.square().sum(-1).sqrt() * vector.square().sum().sqrt()
+            along = along * (along / lengths.clamp(min=1e-12)).clamp(min=LEAST_COSINE) ** self.power
+        return along.flatten(1).mean(1) if along.ndim > 1 else along
 
     def inlined(self) -> Self:
         return replace(self, source=None)
@@ -170,7 +174,8 @@ class Direction(_Plain):
             raise RequestError(f"direction has {len(self.vector)} numbers; {self.address} has {channels} channels")
 
     def __str__(self) -> str:
-        return f"direction:{quoted(self.address)}:{quoted(self.source) if self.source else json.dumps(self.vector)}"
+        vector = quoted(self.source) if self.source else json.dumps(self.vector)
+        return f"direction:{quoted(self.address)}:{vector}" + (f":{self.power!r}" if self.power else "")
 
 
 @dataclass(frozen=True)
@@ -231,14 +236,16 @@ def layer(address: str, of: Of = "sum") -> Objective:
     return Objective.of(Layer(_address(address), of))
 
 
-def direction(address: str, vector: Sequence[float] | np.ndarray | Tensor | str | Path) -> Objective:
-    """The mean over places of ⟨f, v⟩, v one number per channel, or a .npy file that holds them.
+def direction(address: str, vector: Sequence[float] | np.ndarray | Tensor | str | Path, *, power: float = 0.0) -> Objective:
+    """The mean over places of ⟨f, v⟩·max(cos(f, v), 0.1)^power, v one number per channel, or a .npy file that holds them.
 
-    Source: Olah, Mordvintsev & Schubert 2017. Differs: the plain dot product; its cosine powers are another objective.
+    power 0 is the plain dot product; larger ones ask that f point the way of v, and not only far.
+    Source: Olah, Mordvintsev & Schubert 2017, and the code of Carter et al. 2019 for the power and its floor of 0.1.
     """
+    power = checks.real("power of the cosine", power, low=0, high=16)
     if isinstance(vector, str | Path):
-        return Objective.of(Direction(_address(address), _vector(_read(vector)), str(vector)))
-    return Objective.of(Direction(_address(address), _vector(vector)))
+        return Objective.of(Direction(_address(address), _vector(_read(vector)), power, str(vector)))
+    return Objective.of(Direction(_address(address), _vector(vector), power))
 
 
 def custom(function: Callable[[Activations], Tensor], reads: Sequence[str], name: str) -> Objective:
