@@ -22,6 +22,13 @@ def test_class_models_of_the_robust_network_are_recognised_by_both(
         assert judge.scores(models.pictures).argmax(1).tolist() == list(range(10))
 
 
+def test_class_models_of_the_standard_network_are_mostly_recognised(robust: ph.Network, standard: ph.Network) -> None:
+    drawn = ph.render(standard, [ph.logit(name) for name in standard.classes], frames=0)
+    found = ph.evaluation.recognisability(drawn.pictures, standard.classes, [robust, standard])
+    assert found.judgements[0].top(1) >= 0.7
+    assert found.judgements[1].top(1) == 1
+
+
 def test_class_models_are_neither_saturated_nor_grey(models: ph.Rendering) -> None:
     ends = (models.pictures <= 0) | (models.pictures >= 1)
     assert ends.float().mean() < 0.02
