@@ -58,18 +58,19 @@ class Ascent:
         numbers, notes = self._start()
         optimiser = self._optimiser(numbers)
         kept = Frames(self.frames, recipe.steps)
-        pictures = self._pictures(numbers)
-        kept.take(0, pictures)
+        kept.take(0, self._pictures(numbers))
         history = []
         for step in range(recipe.steps):
             reached, uphill = self._uphill(numbers, step)
             history.append(reached)
-            pictures = self._move(optimiser, numbers, uphill, step)
-            kept.take(step + 1, pictures)
-            if self.on_step:
-                self.on_step(step + 1, pictures, reached)
+            self._move(optimiser, numbers, uphill, step)
+            if self.on_step or step + 1 in kept.steps:  # else nobody looks: waves cost time to add up
+                pictures = self._pictures(numbers)
+                kept.take(step + 1, pictures)
+                if self.on_step:
+                    self.on_step(step + 1, pictures, reached)
         past = torch.stack(history).cpu()
-        pictures = pictures.cpu()
+        pictures = self._pictures(numbers).cpu()
         self._check(past, pictures)
         return Ascended(pictures, past, kept.stacked(pictures), self._finished(notes))
 
@@ -134,8 +135,8 @@ class Ascent:
         return kind([numbers], lr=self.recipe.lr)
 
     @torch.no_grad()
-    def _move(self, optimiser: torch.optim.Optimizer, numbers: Tensor, uphill: Tensor, step: int) -> Tensor:
-        """One step and the projections; gives the pictures after it."""
+    def _move(self, optimiser: torch.optim.Optimizer, numbers: Tensor, uphill: Tensor, step: int) -> None:
+        """One step and the projections."""
         if self.recipe.optimiser == "sgd":
             length = uphill.flatten(1).square().mean(1).sqrt()
             uphill = uphill / _column(length, uphill.ndim).clamp(min=torch.finfo(uphill.dtype).tiny)
@@ -149,7 +150,6 @@ class Ascent:
             for projection in due:
                 pictures = projection(pictures, self.mean, self._seen)
             numbers.copy_(self._surface.numbers(pictures))
-        return self._pictures(numbers)
 
     def _pictures(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():
