@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phosphene as ph
-from phosphene.pictures.statistics import falling, frequencies, statistics
+from phosphene.pictures.statistics import Statistics, falling, frequencies, statistics
 from phosphene.rendering.spectral import PhaseSurface
 from tests.nets import of_channels
 
@@ -135,3 +136,9 @@ def test_the_falling_magnitude_is_one_over_f() -> None:
     assert found[0, 0] == 0
     assert found[0, 4].item() == pytest.approx(2)
     assert found[3, 4].item() == pytest.approx(1 / (3**2 + 4**2) ** 0.5 * 8)
+
+
+def test_statistics_of_ones_own_bring_their_colours(tmp_path: Path) -> None:
+    own = Statistics(statistics().spectrum, torch.full((3,), 0.5), torch.diag(torch.tensor([0.1, 0.2, 0.3])))
+    surface = ph.phase(str(own.save(tmp_path / "own.safetensors"))).surface(MEAN)
+    torch.testing.assert_close(surface.colours.basis, torch.diag(torch.tensor([1 / 3, 2 / 3, 1.0])))

@@ -21,8 +21,8 @@ FALLING = "1/f"
 class Colours:
     """From decorrelated channels to pictures: sigmoid(basis @ z + logit of the mean picture), and back."""
 
-    def __init__(self, mean: Tensor) -> None:
-        self.basis = statistics().colours(mean.shape[1]).to(mean)
+    def __init__(self, mean: Tensor, source: str = NATURAL) -> None:
+        self.basis = statistics(source).colours(mean.shape[1]).to(mean)
         self.inverse = torch.linalg.inv(self.basis)
         self.middle = mean.clamp(0.02, 0.98).logit()
 
@@ -116,9 +116,10 @@ class PhaseSurface:
         self.canvas, self.mean = canvas, mean
         _, c, h, w = mean.shape
         self.size, self.shape = (h, w), (c, h, w // 2 + 1)
-        found = falling(c, self.size) if canvas.magnitude == FALLING else statistics(canvas.magnitude).magnitude(c, self.size)
+        source = NATURAL if canvas.magnitude == FALLING else canvas.magnitude
+        found = falling(c, self.size) if canvas.magnitude == FALLING else statistics(source).magnitude(c, self.size)
         self.magnitude = (found * _standard(found, self.size)).to(mean)
-        self.colours = Colours(mean)
+        self.colours = Colours(mean, source)  # a spectrum is of the colours in which it was measured
 
     def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
         """Uniform phases. Differs from Fel et al. 2023, whose normal ones add up to a spike in the corner."""
