@@ -8,10 +8,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import checks
 from ..errors import RequestError, shown
+from ..network.preprocess import Preprocess
 from ..pictures.reading import read
 from ..seeding import stream
 
@@ -125,21 +125,11 @@ def beginning(start: str, mean: Tensor) -> Tensor:
     """The picture (1, c, h, w) from which an ascent begins, before any noise."""
     if start == "zeros":
         return torch.zeros_like(mean)
-    return mean if start in STARTS else covering(read(start), mean)
-
-
-def covering(picture: Tensor, mean: Tensor) -> Tensor:
-    """A picture (1, c, h, w) scaled to cover the mean picture's size, its middle, in as many channels."""
+    if start in STARTS:
+        return mean
     _, c, h, w = mean.shape
-    if picture.shape[1] != c:
-        if c not in (1, 3):
-            raise RequestError(f"a picture of {picture.shape[1]} channels cannot start one of {c}")
-        picture = picture.mean(1, keepdim=True).expand(-1, c, -1, -1)
-    scale = max(h / picture.shape[2], w / picture.shape[3])
-    size = (max(h, round(picture.shape[2] * scale)), max(w, round(picture.shape[3] * scale)))
-    picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (size[0] - h) // 2, (size[1] - w) // 2
-    return picture[..., top : top + h, left : left + w].clamp(0, 1).to(mean)
+    # Scaled to cover the size, its middle: what a photograph undergoes before a network that crops.
+    return Preprocess(size=(h, w), channels=c, resize=min(h, w)).fit(read(start)).to(mean)
 
 
 def fields(names: Sequence[str], seed: int, attempt: int, like: Tensor) -> Tensor:
