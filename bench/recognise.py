@@ -18,7 +18,7 @@ import phosphene as ph
 
 HEAD = "| recipe | classes | judge top-1 | top-5 | mean p | own top-1 | spectrum | s a picture |\n" + "|---" * 8 + "|"
 FIGURE = (
-    "washing machine, computer keyboard, kit fox, goose, ostrich, limousine, dumbbell, cup, dalmatian, bell pepper, lemon, "
+    "washer, computer keyboard, kit fox, goose, ostrich, limousine, dumbbell, cup, dalmatian, bell pepper, lemon, "
     "Siberian husky, flamingo, black widow"
 )
 CLASSES = {

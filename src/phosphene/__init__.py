@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from .network.load import load
     from .network.network import Network
     from .network.preprocess import Preprocess
+    from .objectives.direction import direction
     from .objectives.expression import Objective
+    from .objectives.likeness import caricature, match
     from .objectives.spec import parse
-    from .objectives.units import channel, custom, direction, layer, logit, neuron, probability
+    from .objectives.units import channel, custom, layer, logit, neuron, probability
     from .pictures.reading import read
     from .rendering.canvases import pixels
     from .rendering.priors import l1, l2, total_variation
@@ -39,9 +41,11 @@ _WHERE = {
     "network.load": ("load",),
     "network.network": ("Network",),
     "network.preprocess": ("Preprocess",),
+    "objectives.direction": ("direction",),
     "objectives.expression": ("Objective",),
+    "objectives.likeness": ("caricature", "match"),
     "objectives.spec": ("parse",),
-    "objectives.units": ("channel", "custom", "direction", "layer", "logit", "neuron", "probability"),
+    "objectives.units": ("channel", "custom", "layer", "logit", "neuron", "probability"),
     "pictures.reading": ("read",),
     "rendering.canvases": ("pixels",),
     "rendering.priors": ("l1", "l2", "total_variation"),
@@ -67,6 +71,7 @@ __all__ = [
     "Record",
     "Rendering",
     "blur",
+    "caricature",
     "channel",
     "clip_contribution",
     "clip_norm",
@@ -84,6 +89,7 @@ __all__ = [
     "layer",
     "load",
     "logit",
+    "match",
     "neuron",
     "noise",
     "parse",

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,13 +31,13 @@ def example(command: str) -> str:
     return found.group(1).strip()
 
 
-def said(path: str) -> dict[str, object]:
-    read: dict[str, object] = json.loads(Path(path, "run.json").read_text("utf-8"))
+def said(path: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(Path(path, "run.json").read_text("utf-8"))
     return read
 
 
 def test_the_commands_are_these() -> None:
-    assert list(COMMANDS) == ["class-model", "render", "sweep", "layers", "rerun", "doctor", "statistics"]
+    assert list(COMMANDS) == ["class-model", "render", "dream", "sweep", "tune", "layers", "rerun", "doctor", "statistics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -113,9 +114,12 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "recipe": "auto",
         "steps": 1,
         "size": "24x40",
+        "settings": None,
         "seed": 0,
+        "seeds": 1,
         "batch": 1,
         "animate": None,
+        "transparent": False,
     }
     assert files.read_png("out/cat.png")[0].size == (40, 24)
 
@@ -137,7 +141,7 @@ def test_render_draws_any_objectives(phosphene: Phosphene) -> None:
         "render", "-m", "demo:robust", "channel:stage3.0:5", "logit:cat - 0.5*logit:dog", "--steps", "2", "-o", "out/"
     )
     assert (ran.status, ran.out) == (0, "2 pictures, contact_sheet.png and run.json are in out/\n")
-    assert said("out")["arguments"]["objectives"] == ["channel:stage3.0:5", "logit:cat - 0.5*logit:dog"]  # type: ignore[index]
+    assert said("out")["arguments"]["objectives"] == ["channel:stage3.0:5", "logit:cat - 0.5*logit:dog"]
     assert {path.name for path in Path("out").glob("*.png")} == {
         "channel-stage3.0-5.png",
         "logit-cat-0.5-logit-dog.png",
@@ -267,3 +271,26 @@ def test_mp4_without_its_extra_is_refused_before_anything_is_drawn(
         "phosphene: MP4 needs PyAV; pip install 'phosphene[mp4]', or take gif, webp or apng",
     )
     assert not Path("out").exists()
+
+
+def test_settings_of_the_recipe_are_changed_by_their_names(phosphene: Phosphene) -> None:
+    phosphene(
+        "render", "-m", "demo:robust", "logit:cat", "--steps", "1", "--set", "lr=0.5", "--set", "canvas=fourier", "-o", "out"
+    )
+    recipe = Record.from_json(files.read_png("out/cat.png")[1]).recipe
+    assert (recipe["lr"], recipe["canvas"]["kind"]) == (0.5, "fourier")
+
+
+def test_several_seeds_and_channels_have_their_own_files(phosphene: Phosphene) -> None:
+    ran = phosphene("render", "-m", "demo:robust", "channel:stem.0:0-1", "--steps", "1", "--seeds", "2", "-o", "out")
+    assert (ran.status, ran.out.partition(",")[0]) == (0, "4 pictures")
+    assert [item["seed"] for item in said("out")["items"]] == [0, 1, 0, 1]
+    assert Path("out/channel-stem.0-1-seed-1.png").is_file()
+    assert "missing" not in said("out")
+
+
+def test_a_transparent_copy_stands_beside_the_picture(phosphene: Phosphene) -> None:
+    phosphene("class-model", "-m", "demo:robust", "-c", "cat", "--steps", "2", "--transparent", "-o", "out")
+    (item,) = said("out")["items"]
+    with Image.open(Path("out") / item["transparent"]) as image:
+        assert image.mode == "RGBA"

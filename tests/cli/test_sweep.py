@@ -24,7 +24,7 @@ def test_a_sweep_draws_every_combination_with_its_settings(phosphene: Phosphene)
     [
         (["l2"], "KEY=NUMBER"),
         (["l2=a"], "KEY=NUMBER"),
-        (["l3=1"], "no setting to vary 'l3'; nearest: l1, l2"),
+        (["l3=1"], "no setting 'l3'; nearest: l1, l2"),
         (["l2=0", "l2=1"], "varied twice"),
         (["l2=" + ",".join("1" * 401)], "up to 400"),
         (["l2=-1"], "weight of a prior"),

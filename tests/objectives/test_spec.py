@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 import phosphene as ph
 from phosphene.errors import PhospheneError, RequestError, UnknownNameError
 from phosphene.objectives.expression import Objective
-from phosphene.objectives.spec import LONGEST, coerce
+from phosphene.objectives.spec import LONGEST, coerce, several
 from phosphene.objectives.words import quoted, split, unquoted
 
 ODD = [
@@ -180,3 +180,23 @@ def test_an_objective_is_coerced_to_itself() -> None:
     one = ph.logit("cat")
     assert coerce(one) is one
     assert coerce("logit:cat") == one
+
+
+def test_one_text_may_name_many_units() -> None:
+    def texts(text: str) -> list[str]:
+        return [str(one) for one in several(text, lambda address: 3)]
+
+    assert texts("channel:a:2-4") == ["channel:a:2", "channel:a:3", "channel:a:4"]
+    assert texts('channel:"0":*') == [f'channel:"0":{i}' for i in range(3)]
+    assert texts("neuron:fc:0-1") == ["neuron:fc:0", "neuron:fc:1"]
+    assert texts("channel:a:5 - logit:cat") == ["channel:a:5 - logit:cat"]
+
+
+@pytest.mark.parametrize("text", ["channel:a:4-2", "channel:a:0-4096", "channel:a:-3", "channel:a:1-2-3"])
+def test_no_units_or_too_many_are_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="channel:a"):
+        several(text, lambda address: 3)
+
+
+def test_channels_are_named_by_a_range() -> None:
+    assert ph.channel("a", range(2)) == [ph.channel("a", 0), ph.channel("a", 1)]

@@ -14,8 +14,8 @@ from torch import Tensor
 import phosphene as ph
 from phosphene import registry
 from phosphene.errors import RequestError
+from phosphene.objectives.direction import LARGEST_VECTOR
 from phosphene.objectives.expression import Activations, values
-from phosphene.objectives.units import LARGEST_VECTOR
 
 SCORES = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 3.0]])
 FEATURES = torch.arange(8.0).reshape(2, 4)  # (b, c)

@@ -70,7 +70,7 @@ def test_a_record_without_a_field_is_refused(name: str) -> None:
         Record.from_json(json.dumps({key: value for key, value in GOOD.items() if key != name}))
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "seeds"])
 @pytest.mark.parametrize("wrong", [None, True, 1.5, [], [[1, 2], [3, 4]], float("nan")])
 def test_a_field_of_the_wrong_kind_is_refused(name: str, wrong: Any) -> None:
     with pytest.raises(RecordError, match="the record cannot be obeyed"):
@@ -130,3 +130,12 @@ def test_a_record_of_odd_parts_is_read_or_refused(change: dict[str, Any]) -> Non
     with suppress(RecordError):
         record = Record.from_json(json.dumps(GOOD | change))
         assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("wrong", [None, True, 1, [-1, 0], ["0", "1"], [0], [0, 1, 2]])
+def test_seeds_are_as_many_as_objectives_or_none(wrong: Any) -> None:
+    said = json.loads(RECORD.to_json())
+    two = said | {"batch": [RECORD.objective] * 2, "position": 0}
+    assert Record.from_json(json.dumps(two | {"seeds": [3, 4]})).seeds == (3, 4)
+    with pytest.raises(RecordError, match="the record cannot be obeyed"):
+        Record.from_json(json.dumps(two | {"seeds": wrong}))

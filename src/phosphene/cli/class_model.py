@@ -25,9 +25,12 @@ def class_model(
     recipe: options.RecipeName = "auto",
     steps: options.Steps = None,
     size: options.Size = None,
+    settings: options.Settings = None,
     seed: options.Seed = 0,
+    seeds: options.Seeds = 1,
     batch: options.Batch = None,
     animate: options.Animate = None,
+    transparent: options.Transparent = False,
     device: options.Device = None,
     out: options.Out = Path("out"),
 ) -> None:
@@ -51,9 +54,12 @@ def class_model(
         "recipe": recipe,
         "steps": steps,
         "size": size,
+        "settings": settings,
         "seed": seed,
+        "seeds": seeds,
         "batch": batch,
         "animate": animate,
+        "transparent": transparent,
     }
     names = [_told_name(net.classes, index) for index in indices]
     kinds = (logit, probability) if also_probability else (logit,)
@@ -66,9 +72,12 @@ def class_model(
         recipe=recipe,
         steps=steps,
         size=sides,
+        settings=settings or (),
         seed=seed,
+        seeds=seeds,
         batch=batch,
         animate=animate,
+        transparent=transparent,
         columns=2 * max(1, round(len(names) ** 0.5)) if also_probability else None,
     )
     raise typer.Exit(status)

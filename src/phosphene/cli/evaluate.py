@@ -67,14 +67,25 @@ def _class_models(folder: Path) -> tuple[Tensor, list[str]]:
 
     try:
         items: list[dict[str, Any]] = json.loads((folder / "run.json").read_text("utf-8"))["items"]
-        wanted = [(folder / Path(item["file"]).name, item["class"]) for item in items if item.get("class") is not None]
+        wanted = [(folder / Path(item["file"]).name, _class_of(item)) for item in items if item.get("class") is not None]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{shown(str(folder))} holds no run.json of class models ({first_line(error)}); `phosphene class-model` writes one"
         ) from error
     if not wanted:
         raise RequestError(f"{shown(str(folder))} holds no class models; `phosphene class-model -o` writes them")
-    return torch.cat([read(path) for path, _ in wanted]), [str(name) for _, name in wanted]
+    return torch.cat([read(path) for path, _ in wanted]), [name for _, name in wanted]
+
+
+def _class_of(item: dict[str, Any]) -> str:
+    """The class as the objective has it: an index where two classes share the name."""
+    from ..objectives.spec import parse
+    from ..objectives.units import ClassUnit
+
+    only = parse(item["objective"], files=False).only
+    if not isinstance(only, ClassUnit):
+        raise ValueError(f"{shown(item['objective'])} is no class")
+    return str(only.target)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,47 +43,61 @@ def make(
     recipe: str,
     steps: int | None,
     size: tuple[int, int] | None,
+    settings: Sequence[str],
     seed: int,
+    seeds: int,
     batch: int | None,
     animate: str | None,
+    transparent: bool,
     columns: int | None = None,
 ) -> int:
     """Render, saving each batch as it is finished; gives the exit status. Ctrl-C keeps what is saved and says what is not."""
-    from ..objectives.spec import parse
+    from ..objectives.spec import several
     from ..pictures.animation import check_kind
     from ..rendering.observers import FRAMES
     from ..rendering.render import settle, stream_renderings
+    from ..rendering.settings import changed
     from ..results.folder import RunFolder
 
     if animate is not None:
         check_kind(animate)
-    wanted = list(dict.fromkeys(str(parse(text)) for text in objectives))
-    chosen = settle(net, recipe, size, steps=steps)
+    wanted = list(dict.fromkeys(str(one) for text in objectives for one in several(text, _counter(net, size))))
+    chosen = reduce(changed, settings, settle(net, recipe, size, steps=steps))
     frames = FRAMES if animate else 0
     model = {"ref": net.name, "sha256": net.sha256()}
     progress = progress_bar()
-    parts = stream_renderings(net, wanted, chosen, size=size, seed=seed, batch=batch, frames=frames, observers=[Bar(progress)])
-    run = RunFolder(out, command=command, model=model, device=str(net.device), arguments=arguments, wanted=wanted)
+    parts = stream_renderings(
+        net,
+        wanted,
+        chosen,
+        size=size,
+        seed=seed,
+        seeds=seeds,
+        batch=batch,
+        frames=frames,
+        observers=[Bar(progress)],
+        sha256=model["sha256"],
+    )
+    run = RunFolder(out, command=command, model=model, device=str(net.device), arguments=arguments, wanted=wanted, seeds=seeds)
     with progress:
         try:
             for part in parts:
-                with _whole():
-                    run.add(part, animate=animate)
+                with whole():
+                    run.add(part, animate=animate, transparent=transparent)
                 _tell_notes(part.items)
         except KeyboardInterrupt:
             run.finish(columns=columns)
             progress.stop()
-            typer.echo(_interrupted(run.missing, len(wanted), out), err=True)
+            typer.echo(_interrupted(run.missing, len(run), len(wanted) * seeds, out), err=True)
             return 1
     run.finish(columns=columns)
-    typer.echo(
-        f"{_count(len(wanted), 'picture')}, contact_sheet.png and run.json are in {out}{'' if str(out).endswith('/') else '/'}"
-    )
+    where = f"{out}{'' if str(out).endswith('/') else '/'}"
+    typer.echo(f"{_count(len(run), 'picture')}, contact_sheet.png and run.json are in {where}")
     return 0
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def whole() -> Iterator[None]:
     """Ctrl-C waits until what is inside is done, so that run.json lists what the folder holds."""
     came: list[object] = []
     try:
@@ -120,9 +135,16 @@ def _tell_notes(items: Sequence[Any]) -> None:
             typer.echo(f"note: {item.objective}: {note}", err=True)
 
 
-def _interrupted(missing: list[str], wanted: int, out: Path) -> str:
+def _counter(net: Network, size: tuple[int, int] | None) -> Callable[[str], int]:
+    """How many channels an address has."""
+    from ..objectives.units import channels_of
+
+    return lambda address: channels_of(tuple(net.features(net.preprocess.mean_picture(size), address).shape[1:]))
+
+
+def _interrupted(missing: list[str], done: int, wanted: int, out: Path) -> str:
     few = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-    return f"interrupted: {wanted - len(missing)} of {wanted} pictures are in {out}; missing {few} (run.json lists them)"
+    return f"interrupted: {done} of {wanted} pictures are in {out}; missing {few} (run.json lists them)"
 
 
 def _count(number: int, noun: str) -> str:

@@ -34,6 +34,21 @@ Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="Picture
 Animate = Annotated[
     str | None, typer.Option("--animate", metavar="KIND", help="Also how each picture formed: gif, webp, apng or mp4.")
 ]
+Seeds = Annotated[
+    int, typer.Option("--seeds", metavar="N", help="Pictures of each, of the seeds K, K + 1, …; see --set diversity.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One setting of the recipe: lr=0.1, l2=0.01, blur=0 (takes it away), canvas=fourier, start=photo.jpg, "
+        "diversity=5, diversity_at=LAYER; may be repeated.",
+    ),
+]
+Transparent = Annotated[
+    bool, typer.Option("--transparent", help="Also each picture with transparency where the network hardly looked.")
+]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; cuda where there is one.")
 ]

@@ -23,9 +23,12 @@ def render(
     recipe: options.RecipeName = "auto",
     steps: options.Steps = None,
     size: options.Size = None,
+    settings: options.Settings = None,
     seed: options.Seed = 0,
+    seeds: options.Seeds = 1,
     batch: options.Batch = None,
     animate: options.Animate = None,
+    transparent: options.Transparent = False,
     device: options.Device = None,
     out: options.Out = Path("out"),
 ) -> None:
@@ -43,9 +46,12 @@ def render(
         "recipe": recipe,
         "steps": steps,
         "size": size,
+        "settings": settings,
         "seed": seed,
+        "seeds": seeds,
         "batch": batch,
         "animate": animate,
+        "transparent": transparent,
     }
     status = make(
         net,
@@ -56,8 +62,11 @@ def render(
         recipe=recipe,
         steps=steps,
         size=sides,
+        settings=settings or (),
         seed=seed,
+        seeds=seeds,
         batch=batch,
         animate=animate,
+        transparent=transparent,
     )
     raise typer.Exit(status)

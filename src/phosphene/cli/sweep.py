@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +23,7 @@ def sweep(
     ],
     recipe: options.RecipeName = "auto",
     steps: options.Steps = None,
+    fixed: options.Settings = None,
     size: options.Size = None,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -38,26 +40,42 @@ def sweep(
     net = options.opened(model, device)
 
     from ..rendering.render import settle, stream_renderings
-    from ..rendering.sweep import grid
+    from ..rendering.settings import changed, grid
     from ..results.folder import RunFolder
-    from .making import Bar, progress_bar
+    from .making import Bar, progress_bar, whole
 
-    combinations = list(grid(settle(net, recipe, sides, steps=steps), settings))
+    base = reduce(changed, fixed or (), settle(net, recipe, sides, steps=steps))
+    combinations = list(grid(base, settings))
     if len(combinations) > MOST:
         raise RequestError(f"{len(combinations)} combinations; up to {MOST} are drawn at once")
-    arguments = {"objective": objective, "vary": vary, "recipe": recipe, "steps": steps, "size": size, "seed": seed}
+    arguments = {
+        "objective": objective,
+        "vary": vary,
+        "recipe": recipe,
+        "steps": steps,
+        "settings": fixed,
+        "size": size,
+        "seed": seed,
+    }
     model_said = {"ref": net.name, "sha256": net.sha256()}
+    columns = len(next(reversed(settings.values())))
     with progress_bar() as progress:
-        bar = Bar(progress)
-        streams = [
-            (words, stream_renderings(net, objective, one, size=sides, seed=seed, frames=0, observers=[bar]))
-            for words, one in combinations
-        ]
+        about: dict[str, Any] = {"size": sides, "seed": seed, "frames": 0, "sha256": model_said["sha256"]}
+        about["observers"] = [Bar(progress)]
+        # All are checked before the first is drawn.
+        streams = [(words, stream_renderings(net, objective, one, **about)) for words, one in combinations]
         run = RunFolder(out, command="sweep", model=model_said, device=str(net.device), arguments=arguments)
-        for words, parts in streams:
-            for part in parts:
-                run.add(part, words=words)
-    run.finish(columns=len(next(reversed(settings.values()))))
+        try:
+            for words, parts in streams:
+                for part in parts:
+                    with whole():
+                        run.add(part, words=words)
+        except KeyboardInterrupt:
+            run.finish(columns=columns)
+            progress.stop()
+            typer.echo(f"interrupted: {len(run)} of {len(combinations)} pictures are in {out}", err=True)
+            raise typer.Exit(1) from None
+    run.finish(columns=columns)
     typer.echo(f"{len(combinations)} pictures, contact_sheet.png and run.json are in {out}")
 
 

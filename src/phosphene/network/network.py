@@ -66,7 +66,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in _tensors(self.module).values()), torch.device("cpu"))
+        return next((t.device for t in probe.tensors(self.module).values()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,6 +102,11 @@ class Network:
         """Raw scores (b, classes) of pictures (b, c, h, w) in [0, 1]; no softmax, no gradient."""
         with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
             return read(self._checked(pictures), {addresses.OUTPUT})[addresses.OUTPUT]
+
+    def features(self, pictures: Tensor, address: str) -> Tensor:
+        """What an address gives for pictures (b, c, h, w) in [0, 1]: (b, …); no gradient."""
+        with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
+            return read(self._checked(pictures), {address})[address]
 
     def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
@@ -223,7 +228,7 @@ class Network:
         )
 
     def _check_weights(self) -> None:
-        for name, tensor in _tensors(self.module).items():
+        for name, tensor in probe.tensors(self.module).items():
             if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
                 raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -235,12 +240,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
 def _dtype(module: nn.Module) -> torch.dtype:
-    return next((t.dtype for t in _tensors(module).values() if t.is_floating_point()), torch.float32)
+    return next((t.dtype for t in probe.tensors(module).values() if t.is_floating_point()), torch.float32)
 
 
 def _first_channels(module: nn.Module) -> int:

@@ -133,7 +133,7 @@ class Twin:
             yield module
 
     def _halved(self, twin: nn.Module) -> nn.Module:
-        state = (id(twin), sum(tensor._version for tensor in _tensors(twin).values()))  # moves when a value was brought up
+        state = (id(twin), sum(tensor._version for tensor in tensors(twin).values()))  # moves when a value was brought up
         if self._half is None or self._half[0] != state:
             self._half = (state, prepared.halved(twin))
         return self._half[1]
@@ -163,7 +163,7 @@ def _copied(module: nn.Module) -> nn.Module | None:
 
 def _follow(twin: nn.Module, module: nn.Module) -> bool:
     """Bring the twin's values up to the module's; False if it cannot be done in place."""
-    mine, theirs = _tensors(twin), _tensors(module)
+    mine, theirs = tensors(twin), tensors(module)
     if mine.keys() != theirs.keys():
         return False
     with torch.no_grad():
@@ -178,7 +178,8 @@ def _follow(twin: nn.Module, module: nn.Module) -> bool:
     return True
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,8 +33,12 @@ class Unit(Protocol):
         """Itself with class names turned into indices."""
         ...
 
+    def bound(self, features: Callable[[Any, str], Tensor]) -> Unit:
+        """Itself, with what a network makes of the picture it compares with: `features(picture or file, address)`."""
+        ...
+
     def inlined(self) -> Unit:
-        """Itself, naming no file."""
+        """Itself, as a record keeps it: with what a file holds, or pinned to it."""
         ...
 
     def check(self, shapes: Shapes) -> None:
@@ -112,8 +116,12 @@ class Objective:
         """Itself with class names turned into indices by `index` (a Network's)."""
         return Objective(tuple((c, unit.resolved(index)) for c, unit in self.terms))
 
+    def bound(self, features: Callable[[Any, str], Tensor]) -> Objective:
+        """Itself, with a network's features of the pictures it compares with: `features(picture or file, address)` (1, …)."""
+        return Objective(tuple((c, unit.bound(features)) for c, unit in self.terms))
+
     def inlined(self) -> Objective:
-        """Itself, with what it read from files in its text."""
+        """Itself, with what it read from files in its text, or pinned to the file's digest."""
         return Objective(tuple((c, unit.inlined()) for c, unit in self.terms))
 
     def check(self, shapes: Shapes) -> None:

@@ -2,7 +2,8 @@
 
     expression := [-] term { (" + " | " - ") term }          term := [number *] unit
     unit := logit:CLASS | probability:CLASS | neuron:LAYER:c,y,x | channel:LAYER:c | layer:LAYER[:squares]
-          | direction:LAYER:FILE.npy[:POWER] | direction:LAYER:[v, …][:POWER] | custom:NAME
+          | direction:LAYER:FILE.npy[:POWER] | direction:LAYER:[v, …][:POWER] | match:LAYER:PICTURE
+          | caricature:LAYER:PICTURE[:POWER] | custom:NAME
 
 CLASS is an index, or a name; names and layers that hold a colon, a quote, a lone sign or begin with a digit stand in
 double quotes, as in JSON.
@@ -16,11 +17,13 @@ from collections.abc import Callable
 
 from .. import registry
 from ..errors import RequestError, UnknownNameError, shown
-from . import units
+from . import direction, likeness, units
 from .expression import Objective
 from .words import split, unquoted
 
 LONGEST = 1 << 20  # characters
+MOST = 4096  # units that one text may name
+_MANY = re.compile(r"([0-9]{1,9})-([0-9]{1,9})|\*")
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*\*\s*(.*)", re.DOTALL)
 
 
@@ -38,6 +41,23 @@ def parse(text: str, *, files: bool = True) -> Objective:
     for sign, term in zip(others[::2], others[1::2], strict=True):
         total = total + _term(sign, term, files)
     return total
+
+
+def several(text: str, channels: Callable[[str], int]) -> list[Objective]:
+    """The objectives of a text that may name many: channel:LAYER:0-63, channel:LAYER:*, neuron:LAYER:0-9 (of features).
+
+    channels: how many an address has.
+
+    >>> [str(o) for o in several("channel:stage1.0:0-1", lambda address: 32)]
+    ['channel:stage1.0:0', 'channel:stage1.0:1']
+    """
+    kind, *parts = split(text.strip(), ":")
+    if kind not in ("channel", "neuron") or len(parts) != 2 or not (found := _MANY.fullmatch(parts[1])):
+        return [parse(text)]
+    first, last = (int(found.group(i)) for i in (1, 2)) if found.group(1) else (0, channels(unquoted(parts[0])) - 1)
+    if not 0 <= last - first < MOST:
+        raise RequestError(f"objective {shown(text)} names {max(last - first + 1, 0)} units; 1 to {MOST} are needed")
+    return [parse(f"{kind}:{parts[0]}:{i}") for i in range(first, last + 1)]
 
 
 def coerce(objective: Objective | str) -> Objective:
@@ -61,7 +81,7 @@ def _unit(text: str, files: bool) -> Objective:
     least, most, make = _KINDS[kind]
     if not least <= len(parts) <= most:
         raise RequestError(f"objective {shown(text)}; {_FORMS[kind]} is needed")
-    if kind == "direction" and not files and not parts[1].startswith("["):
+    if not files and (kind in ("match", "caricature") or (kind == "direction" and not parts[1].startswith("["))):
         raise RequestError(f"objective {shown(text)} names a file, which a record from elsewhere must not")
     try:
         return make(*parts)
@@ -95,15 +115,27 @@ def _layer(address: str, of: str = "sum") -> Objective:
 
 
 def _direction(address: str, vector: str, power: str = "0") -> Objective:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?", power):
-        raise RequestError(f"power {shown(power)}; a number is needed")
     if not vector.startswith("["):
-        return units.direction(unquoted(address), unquoted(vector), power=float(power))
+        return direction.direction(unquoted(address), unquoted(vector), power=_power(power))
     try:
         numbers = json.loads(vector)
     except (ValueError, RecursionError):
         raise RequestError(f"direction {shown(vector)}; a list of numbers as in JSON is needed") from None
-    return units.direction(unquoted(address), numbers, power=float(power))
+    return direction.direction(unquoted(address), numbers, power=_power(power))
+
+
+def _power(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?", text):
+        raise RequestError(f"power {shown(text)}; a number is needed")
+    return float(text)
+
+
+def _match(address: str, picture: str) -> Objective:
+    return likeness.match(unquoted(address), unquoted(picture))
+
+
+def _caricature(address: str, picture: str, power: str = str(likeness.POWER)) -> Objective:
+    return likeness.caricature(unquoted(address), unquoted(picture), power=_power(power))
 
 
 def _custom(name: str) -> Objective:
@@ -120,6 +152,8 @@ _FORMS = {
     "channel": "channel:LAYER:channel",
     "layer": "layer:LAYER or layer:LAYER:squares",
     "direction": "direction:LAYER:FILE.npy or direction:LAYER:FILE.npy:POWER",
+    "match": "match:LAYER:PICTURE",
+    "caricature": "caricature:LAYER:PICTURE or caricature:LAYER:PICTURE:POWER",
     "custom": "custom:NAME",
 }
 _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
@@ -129,5 +163,7 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
     "channel": (2, 2, _channel),
     "layer": (1, 2, _layer),
     "direction": (2, 3, _direction),
+    "match": (2, 2, _match),
+    "caricature": (2, 3, _caricature),
     "custom": (1, 1, _custom),
 }

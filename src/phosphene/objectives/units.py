@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal, Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, overload
 
-import numpy as np
 from torch import Tensor
 
 from .. import checks
-from ..errors import RequestError, first_line, shown
+from ..errors import RequestError, shown
 from .expression import Activations, Objective, Shapes
 from .words import quoted
 
 OUTPUT = ""  # the address of the network's raw scores
-LEAST_COSINE = 0.1  # keeps a gradient where f points away from v
-LARGEST_VECTOR = 1 << 20  # numbers in a direction
 Of = Literal["sum", "squares"]
 
 
 @dataclass(frozen=True)
-class _Plain:
-    """A unit that names no class and no file."""
+class Plain:
+    """A unit that names no class, no picture and no file."""
 
     def resolved(self, index: Callable[[str | int], int]) -> Self:
+        return self
+
+    def bound(self, features: Callable[[Any, str], Tensor]) -> Self:
         return self
 
     def inlined(self) -> Self:
@@ -34,7 +32,7 @@ class _Plain:
 
 
 @dataclass(frozen=True)
-class ClassUnit(_Plain):
+class ClassUnit(Plain):
     """The raw score S_c or the probability P_c of a class, by name or index."""
 
     target: str | int
@@ -64,7 +62,7 @@ class ClassUnit(_Plain):
 
 
 @dataclass(frozen=True)
-class Neuron(_Plain):
+class Neuron(Plain):
     """One number of a layer: (channel, y, x) of a map, (channel, token) of tokens, (channel,) of features."""
 
     address: str
@@ -98,7 +96,7 @@ class Neuron(_Plain):
 
 
 @dataclass(frozen=True)
-class Channel(_Plain):
+class Channel(Plain):
     """The mean of one channel over all places."""
 
     address: str
@@ -114,14 +112,14 @@ class Channel(_Plain):
         return one.flatten(1).mean(1) if one.ndim > 1 else one
 
     def check(self, shapes: Shapes) -> None:
-        _inside("channel", self.index, _channels(shapes[self.address]), self.address)
+        _inside("channel", self.index, channels_of(shapes[self.address]), self.address)
 
     def __str__(self) -> str:
         return f"channel:{quoted(self.address)}:{self.index}"
 
 
 @dataclass(frozen=True)
-class Layer(_Plain):
+class Layer(Plain):
     """The sum of all numbers of a layer, or of their squares (DeepDream)."""
 
     address: str
@@ -143,43 +141,7 @@ class Layer(_Plain):
 
 
 @dataclass(frozen=True)
-class Direction(_Plain):
-    """The mean over all places of ⟨f, v⟩·max(cos(f, v), 0.1)^power, f the channels at a place."""
-
-    address: str
-    vector: tuple[float, ...]
-    power: float = 0.0
-    source: str | None = field(default=None, compare=False)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.address})
-
-    def __call__(self, activations: Activations) -> Tensor:
-        given = activations[self.address]
-        f = given if given.ndim in (2, 3) else given.movedim(1, -1)
-        vector = given.new_tensor(self.vector)
-        along = f @ vector
-        if self.power:
-            lengths = f.square().sum(-1).sqrt() * vector.square().sum().sqrt()
-            along = along * (along / lengths.clamp(min=1e-12)).clamp(min=LEAST_COSINE) ** self.power
-        return along.flatten(1).mean(1) if along.ndim > 1 else along
-
-    def inlined(self) -> Self:
-        return replace(self, source=None)
-
-    def check(self, shapes: Shapes) -> None:
-        channels = _channels(shapes[self.address])
-        if len(self.vector) != channels:
-            raise RequestError(f"direction has {len(self.vector)} numbers; {self.address} has {channels} channels")
-
-    def __str__(self) -> str:
-        vector = quoted(self.source) if self.source else json.dumps(self.vector)
-        return f"direction:{quoted(self.address)}:{vector}" + (f":{self.power!r}" if self.power else "")
-
-
-@dataclass(frozen=True)
-class Custom(_Plain):
+class Custom(Plain):
     """A function of the user's."""
 
     name: str
@@ -218,12 +180,18 @@ def neuron(address: str, channel: int, *place: int) -> Objective:
     """One number of a layer: neuron(address, channel, y, x) of a map, (address, channel) of features, (address, channel, token)
     of tokens (b, tokens, channels)."""
     numbers = (channel, *place)
-    return Objective.of(Neuron(_address(address), tuple(checks.whole("neuron's place", n, low=0) for n in numbers)))
+    return Objective.of(Neuron(checked_address(address), tuple(checks.whole("neuron's place", n, low=0) for n in numbers)))
 
 
-def channel(address: str, index: int) -> Objective:
-    """The mean of one channel of a layer over all places."""
-    return Objective.of(Channel(_address(address), checks.whole("channel", index, low=0)))
+@overload
+def channel(address: str, index: int) -> Objective: ...
+@overload
+def channel(address: str, index: Iterable[int]) -> list[Objective]: ...
+def channel(address: str, index: int | Iterable[int]) -> Objective | list[Objective]:
+    """The mean of one channel of a layer over all places; of several channels, channel(address, range(64)), a list of them."""
+    if isinstance(index, Iterable) and not isinstance(index, str):
+        return [channel(address, one) for one in index]
+    return Objective.of(Channel(checked_address(address), checks.whole("channel", index, low=0)))
 
 
 def layer(address: str, of: Of = "sum") -> Objective:
@@ -233,19 +201,7 @@ def layer(address: str, of: Of = "sum") -> Objective:
     """
     if of not in ("sum", "squares"):
         raise RequestError(f"layer of {shown(of)}; sum or squares is needed")
-    return Objective.of(Layer(_address(address), of))
-
-
-def direction(address: str, vector: Sequence[float] | np.ndarray | Tensor | str | Path, *, power: float = 0.0) -> Objective:
-    """The mean over places of ⟨f, v⟩·max(cos(f, v), 0.1)^power, v one number per channel, or a .npy file that holds them.
-
-    power 0 is the plain dot product; larger ones ask that f point the way of v, and not only far.
-    Source: Olah, Mordvintsev & Schubert 2017, and the code of Carter et al. 2019 for the power and its floor of 0.1.
-    """
-    power = checks.real("power of the cosine", power, low=0, high=16)
-    if isinstance(vector, str | Path):
-        return Objective.of(Direction(_address(address), _vector(_read(vector)), power, str(vector)))
-    return Objective.of(Direction(_address(address), _vector(vector), power))
+    return Objective.of(Layer(checked_address(address), of))
 
 
 def custom(function: Callable[[Activations], Tensor], reads: Sequence[str], name: str) -> Objective:
@@ -269,7 +225,7 @@ def _target(target: str | int) -> str | int:
     return checks.whole("class", target, low=0)
 
 
-def _address(address: str) -> str:
+def checked_address(address: str) -> str:
     if not isinstance(address, str) or not address:
         raise RequestError(f"layer {shown(address)}; an address as `phosphene layers` lists them is needed")
     return address
@@ -280,27 +236,5 @@ def _inside(name: str, value: int, size: int, where: str) -> None:
         raise RequestError(f"{name} {value} is outside {where or 'the scores'}, which has {size}: 0 to {size - 1} is needed")
 
 
-def _channels(shape: tuple[int, ...]) -> int:
+def channels_of(shape: tuple[int, ...]) -> int:
     return shape[1] if len(shape) == 2 else shape[0]
-
-
-def _read(path: str | Path) -> np.ndarray:
-    file = Path(path)
-    try:
-        usable = file.suffix == ".npy" and file.is_file() and file.stat().st_size <= 16 * LARGEST_VECTOR
-        read: np.ndarray | None = np.load(file, allow_pickle=False) if usable else None
-    except (OSError, ValueError, EOFError) as error:
-        raise RequestError(f"direction {shown(str(path))} cannot be read: {first_line(error)}") from error
-    if read is None:
-        raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
-    return read
-
-
-def _vector(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float, ...]:
-    try:
-        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise RequestError(f"direction is {shown(values)}; one number per channel is needed") from None
-    if array.ndim != 1 or not 0 < array.size <= LARGEST_VECTOR or not np.isfinite(array).all() or not array.any():
-        raise RequestError(f"direction is {array.shape}, {shown(array.tolist())}; finite numbers, one per channel, are needed")
-    return tuple(float(number) for number in array)

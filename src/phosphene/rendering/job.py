@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,9 +12,12 @@ from .. import checks
 from ..errors import RequestError
 from ..network import prepared
 from ..network.network import Network, Read
+from ..network.preprocess import Preprocess
 from ..objectives.expression import Objective, Shapes, values
+from ..objectives.likeness import file_of
 from ..objectives.spec import coerce
 from ..objectives.units import OUTPUT, ClassUnit
+from ..pictures.reading import read
 from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
 from ..seeding import stream_seed
@@ -32,6 +35,12 @@ class Wanted:
 
     asked: Objective
     resolved: Objective
+    seed: int
+
+    @property
+    def text(self) -> str:
+        """What names its random streams and stands in its record: no matter how the class or the file was written."""
+        return str(self.resolved.inlined())
 
     @property
     def target(self) -> int | None:
@@ -48,7 +57,7 @@ class Job:
     items: tuple[Wanted, ...]
     recipe: Recipe
     size: tuple[int, int]
-    seed: int
+    together: int
     frames: int
     half: bool
     observers: tuple[Observer, ...]
@@ -58,43 +67,58 @@ class Job:
     def of(
         cls,
         net: Network,
-        objectives: Objective | str | Sequence[Objective | str],
+        objectives: Sequence[Objective | str],
         recipe: Recipe,
         *,
         size: tuple[int, int],
-        seed: int,
+        seeds: Sequence[int],
+        together: int,
         frames: int,
         precision: prepared.Precision,
         observers: Sequence[Observer],
+        sha256: str | None = None,
     ) -> Job:
-        several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
-        if not several:
+        if not objectives:
             raise RequestError("no objectives; at least one is needed, as in logit:cat")
-        asked = [coerce(objective) for objective in several]
-        items = tuple(Wanted(one, one.resolved(net.index)) for one in asked)
-        reads = _reads(items)
+        asked = [coerce(objective) for objective in objectives]
+        reads = frozenset().union(*(one.reads for one in asked))
+        if recipe.diversity:
+            reads |= {_apart_at(recipe, together)}
         net.check_addresses(reads)
         shapes = _shapes(net, reads, size)
+        bound = {one: one.resolved(net.index).bound(_features(net, size)) for one in dict.fromkeys(asked)}
+        items = tuple(Wanted(one, bound[one], seed) for one, seed in zip(asked, seeds, strict=True))
         for item in items:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
         half = _half(precision, net, size)
-        return cls(net, items, recipe, size, seed, kept, half, tuple(observers), net.sha256())
+        return cls(net, items, recipe, size, together, kept, half, tuple(observers), sha256 or net.sha256())
 
     def run(self, first: int, count: int) -> Rendering:
         """Render `count` items from `first` on, as one batch."""
         items = self.items[first : first + count]
+        private = stream_seed(items[0].seed, "network")
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
-            with self.net.reading(stream_seed(self.seed, "network"), half=self.half) as read:
+            with self.net.reading(private, half=self.half) as read:
                 ascended = self._ascent(items, read, first).run()
-            with torch.no_grad(), self.net.reading(stream_seed(self.seed, "network")) as read:
+            with torch.no_grad(), self.net.reading(private) as read:
                 said = self._said(items, ascended, read)
         records = self._records(items)
         scores = torch.tensor([item.score for item in said])
         steps = frame_steps(self.frames, self.recipe.steps)
-        return Rendering(ascended.pictures, scores, ascended.history, said, records, ascended.frames, steps, self.net.notes)
+        return Rendering(
+            ascended.pictures,
+            scores,
+            ascended.history,
+            said,
+            records,
+            ascended.frames,
+            steps,
+            self.net.notes,
+            ascended.attribution,
+        )
 
     def _ascent(self, items: Sequence[Wanted], read: Read, first: int) -> Ascent:
         def tell(step: int, pictures: Tensor, reached: Tensor) -> None:
@@ -104,16 +128,17 @@ class Job:
         return Ascent(
             read,
             objectives=[item.resolved for item in items],
-            names=[str(item.resolved) for item in items],
+            names=[item.text for item in items],
             recipe=self.recipe,
-            seed=self.seed,
+            seeds=[item.seed for item in items],
+            together=self.together,
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
             on_step=tell if self.observers else None,
         )
 
-    def _said(self, items: Sequence[Wanted], ascended: Ascended, read: Read) -> tuple[Item, ...]:
-        given = read(ascended.pictures, _reads(items))
+    def _said(self, items: Sequence[Wanted], ascended: Ascended, reading: Read) -> tuple[Item, ...]:
+        given = reading(ascended.pictures, _reads(items))
         reached = values([item.resolved for item in items], given).tolist()
         scores = given.get(OUTPUT)
         return tuple(
@@ -124,11 +149,11 @@ class Job:
     def _item(self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...]) -> Item:
         target = item.target
         if target is None or scores is None:
-            return Item(str(item.asked), None, None, self.seed, reached, None, None, notes)
+            return Item(str(item.asked), None, None, item.seed, reached, None, None, notes)
         certain = scores.softmax(0)[target] if len(scores) > 1 else scores.sigmoid()[target]
         rank = 1 + int((scores > scores[target]).sum())
         name = self.net.classes[target]
-        return Item(str(item.asked), name, target, self.seed, reached, float(certain), rank, notes)
+        return Item(str(item.asked), name, target, item.seed, reached, float(certain), rank, notes)
 
     def _records(self, items: Sequence[Wanted]) -> tuple[Record, ...]:
         record = Record(
@@ -136,12 +161,14 @@ class Job:
             preprocess=self.net.preprocess.to_dict(),
             recipe=self.recipe.to_dict(),
             size=self.size,
-            seed=self.seed,
-            batch=tuple(str(item.resolved.inlined()) for item in items),
+            seed=items[0].seed,
+            batch=tuple(item.text for item in items),
             position=0,
             environment=environment(self.net.device) | {"precision": "half" if self.half else "full"},
         )
-        return tuple(replace(record, position=i) for i in range(len(items)))
+        seeds = tuple(item.seed for item in items)
+        several = seeds if len(set(seeds)) > 1 else ()
+        return tuple(replace(record, position=i, seed=seed, seeds=several) for i, seed in enumerate(seeds))
 
 
 def _half(precision: prepared.Precision, net: Network, size: tuple[int, int]) -> bool:
@@ -150,6 +177,24 @@ def _half(precision: prepared.Precision, net: Network, size: tuple[int, int]) ->
     if precision == "auto":
         return net.dtype == torch.float32 and min(size) >= HALF_FROM and prepared.native_half(net.device)
     return precision == "half"
+
+
+def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:
+    """Of a picture, or of the one in a file, fitted to the size."""
+    fitting = Preprocess(size=size, channels=net.preprocess.channels, resize=min(size))
+
+    def features(picture: Tensor | str, address: str) -> Tensor:
+        return net.features(fitting.fit(picture if isinstance(picture, Tensor) else read(file_of(picture))), address)
+
+    return features
+
+
+def _apart_at(recipe: Recipe, together: int) -> str:
+    if not recipe.diversity_at:
+        raise RequestError("diversity at no layer; diversity_at, the address of a layer with maps, is needed")
+    if together < 2:
+        raise RequestError("diversity of one picture an objective; several seeds are needed, as in seeds=4")
+    return recipe.diversity_at
 
 
 def sides(net: Network, size: int | tuple[int, int] | None) -> tuple[int, int]:

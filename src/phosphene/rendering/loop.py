@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import RenderError
 from ..network.network import Read
 from ..objectives.expression import Objective, values
+from .diversity import likeness_within, style
 from .observers import Frames
 from .projections import percentile_of
 from .recipe import Recipe
@@ -22,27 +23,31 @@ OnStep = Callable[[int, Tensor, Tensor], None]  # step from 1, pictures, values
 
 @dataclass(frozen=True)
 class Ascended:
-    """pictures (b, c, h, w), history (steps, b), frames (n, b, c, h, w) uint8, notes per picture."""
+    """pictures (b, c, h, w), history (steps, b), attribution (b, h, w), frames (n, b, c, h, w) uint8, notes per picture."""
 
     pictures: Tensor
     history: Tensor
+    attribution: Tensor
     frames: Tensor
     notes: list[tuple[str, ...]]
 
 
 @dataclass
 class Ascent:
-    """One batch on its way. names: of the items' random streams; mean (1, c, h, w) on the network's device."""
+    """One batch on its way. names, seeds: of the items' random streams; mean (1, c, h, w) on the network's device;
+    together: how many neighbours are kept apart where the recipe asks for diversity."""
 
     read: Read
     objectives: Sequence[Objective]
     names: Sequence[str]
     recipe: Recipe
-    seed: int
+    seeds: Sequence[int]
     mean: Tensor
+    together: int = 1
     frames: int = 0
     on_step: OnStep | None = None
     _still: Tensor = field(init=False)  # steps without a gradient, per item
+    _asked: Tensor = field(init=False)  # (b, h, w) Σ over steps of |gradient|, summed over channels
     _seen: Tensor = field(init=False)  # the objectives' gradient at the pictures of the last step
 
     def __post_init__(self) -> None:
@@ -50,7 +55,10 @@ class Ascent:
         self._view = self._viewer(self.recipe.steps)
         # Views of one picture stand side by side, each before its own copy of the objective.
         self._each = [objective for objective in self.objectives for _ in range(self.recipe.samples)]
+        self._apart = self.recipe.diversity > 0 and self.together > 1
         self._addresses = frozenset().union(*(objective.reads for objective in self.objectives))
+        self._addresses |= {self.recipe.diversity_at} if self._apart else set()
+        self._asked = torch.zeros((len(self.names), *self.mean.shape[2:]), device=self.mean.device)
         self._still = torch.zeros(len(self.names), device=self.mean.device)
 
     def run(self) -> Ascended:
@@ -72,17 +80,17 @@ class Ascent:
         past = torch.stack(history).cpu()
         pictures = self._pictures(numbers).cpu()
         self._check(past, pictures)
-        return Ascended(pictures, past, kept.stacked(pictures), self._finished(notes))
+        return Ascended(pictures, past, self._attribution(), kept.stacked(pictures), self._finished(notes))
 
     def _start(self) -> tuple[Tensor, list[list[str]]]:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""
-        numbers = self._surface.start(self.names, self.seed, 0)
+        numbers = self._begun(0)
         notes: list[list[str]] = [[] for _ in self.names]
         dead = self._gradientless(numbers)
         for attempt in range(1, STARTS + 1):
             if not dead.any():
                 break
-            start = self._surface.start(self.names, self.seed, attempt)
+            start = self._begun(attempt)
             other = torch.where(_column(dead, start.ndim), start, numbers)
             woken = dead & ~self._gradientless(other)
             numbers = torch.where(_column(woken, numbers.ndim), other, numbers)
@@ -95,9 +103,13 @@ class Ascent:
             notes[i].append(f"the gradient is zero at all {STARTS + 1} starts: a dead unit, the picture says nothing of it")
         return numbers.detach(), notes
 
+    def _begun(self, attempt: int) -> Tensor:
+        each = [self._surface.start([name], seed, attempt) for name, seed in zip(self.names, self.seeds, strict=True)]
+        return torch.cat(each)
+
     def _viewer(self, steps: int) -> Viewer:
         recipe = self.recipe
-        return Viewer(recipe.views, self.names, self.seed, steps, recipe.border, recipe.samples)
+        return Viewer(recipe.views, self.names, self.seeds, steps, recipe.border, recipe.samples)
 
     def _gradientless(self, numbers: Tensor) -> Tensor:
         # Seen as at the first step, by a viewer of its own: no random number of the ascent is used up.
@@ -107,9 +119,13 @@ class Ascent:
     def _climb(self, pictures: Tensor, view: Viewer, step: int) -> tuple[Tensor, Tensor]:
         """The objectives' values (b,), over all views of a picture, and their gradient at the pictures."""
         pictures = pictures.requires_grad_(True)
-        reached = values(self._each, self.read(view(pictures, step, self.mean), self._addresses))
-        reached = reached.view(-1, self.recipe.samples).mean(1)
-        return reached.detach(), _gradient(reached.sum(), pictures)
+        given = self.read(view(pictures, step, self.mean), self._addresses)
+        reached = values(self._each, given).view(-1, self.recipe.samples).mean(1)
+        total = reached.sum()
+        if self._apart:
+            styles = style(given[self.recipe.diversity_at], self.recipe.samples)
+            total = total - self.recipe.diversity * likeness_within(styles, self.together).sum()
+        return reached.detach(), _gradient(total, pictures)
 
     def _uphill(self, numbers: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The objectives' values as seen at this step, and the gradient of objectives − penalties at the numbers."""
@@ -117,6 +133,7 @@ class Ascent:
         pictures = self._surface.picture(numbers)
         reached, gradient = self._climb(pictures.detach(), self._view, step)
         self._still += (~gradient.flatten(1).any(1)).float()
+        self._asked += gradient.abs().sum(1)
         self._seen = gradient  # projections that clip by contribution ask for it
         if self.recipe.priors:
             leaf = pictures.detach().requires_grad_(True)
@@ -154,6 +171,11 @@ class Ascent:
     def _pictures(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():
             return self._surface.picture(numbers).detach().clone()
+
+    def _attribution(self) -> Tensor:
+        """Each picture's shares, that add up to 1; zeros where no gradient was."""
+        total = self._asked.sum((1, 2), keepdim=True)
+        return (self._asked / total.clamp(min=torch.finfo(total.dtype).tiny)).cpu()
 
     def _check(self, history: Tensor, pictures: Tensor) -> None:
         good = torch.isfinite(history).all(0) & torch.isfinite(pictures).flatten(1).all(1)

@@ -32,6 +32,9 @@ class Recipe:
     lr            in units of the canvas's numbers per step: of [0, 1] for pixels
     samples       views of each picture at each step, whose objectives are averaged
     threshold     percentile: gradients of a picture smaller than so many per cent of its own count as 0
+    diversity     how much pictures of one objective and different seeds are kept apart: their styles' mean cosine, times this,
+                  is taken off each one's objective; 0 leaves each picture alone
+    diversity_at  the address whose maps' correlations are the style (Olah, Mordvintsev & Schubert 2017, on diversity)
     anneal        the last share of the steps over which lr falls linearly to 0; 0 keeps it
     border        what a view shows beyond the picture: "black", "mean" or "reflect"
     priors are subtracted from the objective; views are taken before a step and projections done after it, in their order
@@ -50,6 +53,8 @@ class Recipe:
     border: Border = "reflect"
     samples: int = 1
     threshold: float = 0.0
+    diversity: float = 0.0
+    diversity_at: str = ""
 
     def __post_init__(self) -> None:
         checks.steps(self.steps)
@@ -57,6 +62,9 @@ class Recipe:
         checks.real("anneal", self.anneal, low=0, high=1)
         checks.whole("samples", self.samples, low=1, high=1024)
         checks.real("threshold", self.threshold, low=0, high=100)
+        checks.real("diversity", self.diversity, low=0, high=1e6)
+        if not isinstance(self.diversity_at, str):
+            raise RequestError(f"diversity at {shown(self.diversity_at)}; the address of a layer with maps is needed")
         if self.optimiser not in ("sgd", "adam", "nadam"):
             raise RequestError(f"optimiser {shown(self.optimiser)}; sgd, adam or nadam is needed")
         if self.border not in ("black", "mean", "reflect"):

@@ -36,6 +36,7 @@ def render(
     projections: Sequence[Projection] | None = None,
     views: Sequence[View] | None = None,
     seed: int = 0,
+    seeds: int = 1,
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
@@ -48,6 +49,7 @@ def render(
     size         (height, width) or one side, in pixels; None: the network's own
     seed         of every random number; an item's numbers depend on the seed and its objective alone, so a picture is the
                  same alone or among others (up to the last bits of floating point, which depend on the batch size)
+    seeds        pictures of each objective, of the seeds seed, seed + 1, …; a recipe with diversity keeps them apart
     batch        pictures at once; None: as many as fit a few GiB. Running out of memory halves it and goes on
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
     precision    "full": as the network is; "half": bfloat16; "auto": bfloat16 where the hardware computes it natively and the
@@ -76,6 +78,7 @@ def render(
             chosen,
             size=size,
             seed=seed,
+            seeds=seeds,
             batch=batch,
             frames=frames,
             precision=precision,
@@ -101,35 +104,53 @@ def stream_renderings(
     recipe: Recipe,
     *,
     size: int | tuple[int, int] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    seeds: int = 1,
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
     observers: Sequence[Observer] = (),
+    sha256: str | None = None,
 ) -> Iterator[Rendering]:
-    """As `render`, a batch at a time: what is finished can be saved before the rest begins. The request is checked now."""
+    """As `render`, a batch at a time: what is finished can be saved before the rest begins. The request is checked now.
+
+    seed    of the first picture of each objective; or one seed for every objective, of which neighbours that are equal are
+            then one group
+    sha256  of the network, where it is known already
+    """
+    several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
+    if isinstance(seed, Sequence):
+        own = [checks.seed(one) for one in seed]
+        together = len(several) // max(len({str(one) for one in several}), 1)
+    else:
+        together = checks.whole("seeds", seeds, low=1, high=1024)
+        own = [checks.seed(checks.seed(seed) + k) for _ in several for k in range(together)]
+        several = [one for one in several for _ in range(together)]
     job = Job.of(
         net,
-        objectives,
+        several,
         recipe,
         size=sides(net, size),
-        seed=checks.seed(seed),
+        seeds=own,
+        together=together,
         frames=frames,
         precision=precision,
         observers=observers,
+        sha256=sha256,
     )
-    samples = recipe.samples
-    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch, samples)
+    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch, recipe.samples)
     return _batches(job, at_once)
 
 
 def _batches(job: Job, at_once: int) -> Iterator[Rendering]:
+    least = job.together if job.recipe.diversity else 1  # what is kept apart is drawn together
     done = 0
     while done < len(job.items):
+        at_once = max(at_once // least, 1) * least
         try:
             part = job.run(done, min(at_once, len(job.items) - done))
         except Exception as error:
-            if not is_out_of_memory(error) or at_once == 1:
+            if not is_out_of_memory(error) or at_once == least:
                 raise
             at_once //= 2
             continue

@@ -239,12 +239,14 @@ class Viewer:
         self,
         views: Sequence[View],
         names: Sequence[str],
-        seed: int,
+        seed: int | Sequence[int],
         steps: int,
         border: Border = "reflect",
         samples: int = 1,
     ) -> None:
         self._samples = samples
+        seeds = [seed] * len(names) if isinstance(seed, int) else seed  # of every item, or one for all
+        seeds = [each for each in seeds for _ in range(samples)]
         # The first view of an item draws from streams of the item's name, the others from streams of their own.
         names = [name if k == 0 else f"{name}\0{k}" for name in names for k in range(samples)]
         self._moves = [view for view in views if isinstance(view, Move)]
@@ -255,9 +257,10 @@ class Viewer:
         self._border = border
         draws = sum(view.draws for view in (*self._moves, *self._changes))
         # (steps, b, draws), drawn item by item, so that an item's numbers are the same in any company.
-        tables = [torch.rand((steps, draws), generator=stream(seed, "view", name)) for name in names]
+        owners = list(zip(seeds, names, strict=True))
+        tables = [torch.rand((steps, draws), generator=stream(each, "view", name)) for each, name in owners]
         self._table = torch.stack(tables, 1) * 2 - 1
-        self._noise = [stream(seed, "noise", name) for name in names]
+        self._noise = [stream(each, "noise", name) for each, name in owners]
 
     def __call__(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
         """The pictures as the network shall see them at this step, `samples` views of each side by side; differentiable."""

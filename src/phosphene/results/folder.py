@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class RunFolder:
         device: str = "cpu",
         arguments: dict[str, Any] | None = None,
         wanted: Sequence[str] = (),
+        seeds: int = 1,
     ) -> None:
         self.path = files.folder(path)
         self._about = {
@@ -35,29 +37,37 @@ class RunFolder:
             "device": device,
             "arguments": arguments or {},
         }
-        self._wanted = list(wanted)
+        self._wanted, self._seeds = list(wanted), seeds
         self._started = time.monotonic()
         self._items: list[dict[str, Any]] = []
         self._tiles: list[contact_sheet.Tile] = []
         self._title = ""
 
-    def add(self, rendering: Rendering, *, animate: str | None = None, words: str = "") -> list[Path]:
-        """Save the pictures of a rendering; gives their paths. words: the settings that tell it from its neighbours."""
+    def add(
+        self, rendering: Rendering, *, animate: str | None = None, transparent: bool = False, words: str = ""
+    ) -> list[Path]:
+        """Save the pictures of a rendering; gives their paths. words: the settings that tell it from its neighbours;
+        transparent: also each with opacity, as NAME.rgba.png."""
         if animate is not None:
             check_kind(animate)
         self._title = rendering.title
         paths = []
         for place, item in enumerate(rendering.items):
-            path = self.path / self._name(item, words)
+            told = words or (f"seed {item.seed}" if self._seeds > 1 else "")
+            path = self.path / self._name(item, told)
             image = rendering.image(place)
             files.write_png(path, image, rendering.signed_record(place).to_json())
             said = item.to_dict() | ({"settings": words} if words else {}) | {"file": path.name}
             if animate:
                 suffix = ".apng" if animate == "png" else f".{animate}"  # .png is the picture's
                 said["animation"] = rendering.animate(path.with_suffix(suffix), place).name
+            if transparent:
+                said["transparent"] = path.with_suffix(".rgba.png").name
+                files.write_png(self.path / said["transparent"], rendering.transparent(place))
             self._items.append(said)
             lines = _lines(item)
-            self._tiles.append(contact_sheet.Tile(image, (words, *lines[1:]) if words else lines))
+            first = words or (f"{lines[0]}, {told}" if told else lines[0])
+            self._tiles.append(contact_sheet.Tile(image, (first, *lines[1:])))
             paths.append(path)
         self._write()
         return paths
@@ -69,11 +79,15 @@ class RunFolder:
             files.write_png(self.path / "contact_sheet.png", sheet)
         return self._write()
 
+    def __len__(self) -> int:
+        """How many pictures are there."""
+        return len(self._items)
+
     @property
     def missing(self) -> list[str]:
-        """The objectives that were wanted and are not there."""
-        done = {item["objective"] for item in self._items}
-        return [text for text in self._wanted if text not in done]
+        """The objectives that were wanted and are not there, or not of every seed."""
+        done = Counter(item["objective"] for item in self._items)
+        return [text for text in self._wanted if done[text] < self._seeds]
 
     def _name(self, item: Item, words: str) -> str:
         """A name that no other picture of this run has, also where file systems do not tell case apart."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, contact_sheet
+from ..pictures.transparency import opacity
 from .record import Record
 
 
@@ -79,6 +80,8 @@ class Rendering:
     records   one Record per picture
     frames    (n, b, c, h, w) uint8: the pictures as they formed, at the steps `frame_steps`
     notes     sentences on the network that may mislead
+    attribution  (b, h, w) where the network looked while the picture formed: the absolute gradient at each pixel, over all
+              channels and steps, divided by its sum
     """
 
     pictures: Tensor
@@ -89,6 +92,7 @@ class Rendering:
     frames: Tensor
     frame_steps: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    attribution: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -111,6 +115,18 @@ class Rendering:
     def image(self, item: int = 0) -> Image.Image:
         """A picture as Pillow has it, pixel for pixel as it is saved."""
         return colour.image_of(self.pictures[self._place(item)])
+
+    def transparent(self, item: int = 0) -> Image.Image:
+        """The picture with transparency where the network hardly looked while it formed.
+
+        Source: Fel et al. 2023 (MACO), §3.3: the gradient accumulated over the ascent as opacity. Differs: the absolute
+        gradient, smoothed over 3 % of the shorter side, opaque from its 90th percentile on and clear below its 10th.
+        """
+        if self.attribution is None:
+            raise RequestError("this rendering has no attribution; one that `render` gives has")
+        image = self.image(item).convert("RGB")
+        image.putalpha(colour.image_of(opacity(self.attribution[self._place(item)])))
+        return image
 
     def signed_record(self, item: int) -> Record:
         """The Record with the hash of the pixels as they are saved."""
@@ -169,6 +185,9 @@ def join(parts: Sequence[Rendering]) -> Rendering:
         torch.cat([part.frames for part in parts], 1),
         first.frame_steps,
         first.notes,
+        torch.cat([part.attribution for part in parts if part.attribution is not None])
+        if all(part.attribution is not None for part in parts)
+        else None,
     )
 
 

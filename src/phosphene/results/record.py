@@ -41,6 +41,8 @@ def environment(device: torch.device | str) -> dict[str, Any]:
 class Record:
     """How one picture was made.
 
+    seed: of this picture; seeds: of all that were rendered together, where they are not the same.
+
     batch: the texts of all objectives that were rendered together, this one at `position`. A picture does not depend on its
     neighbours by design, but the last bits of a convolution depend on the size of the batch: `rerun` makes them all.
     """
@@ -54,6 +56,7 @@ class Record:
     position: int
     environment: dict[str, Any]
     pixels_sha256: str = ""
+    seeds: tuple[int, ...] = ()
     phosphene: str = field(default_factory=phosphene_version)
     verb: str = "render"
 
@@ -86,6 +89,7 @@ class Record:
             ("recipe", dict),
             ("environment", dict),
             ("batch", list),
+            ("seeds", list),
             ("pixels_sha256", str),
             ("phosphene", str),
         ):
@@ -100,6 +104,9 @@ class Record:
         values["position"] = checks.whole("position", values["position"], low=0, high=len(values["batch"]) - 1)
         values["size"] = checks.size(values["size"])
         values["seed"] = checks.seed(values["seed"])
+        values["seeds"] = tuple(checks.seed(seed) for seed in values["seeds"])
+        if values["seeds"] and len(values["seeds"]) != len(values["batch"]):
+            raise TypeError("seeds and batch differ in length")
         if values["verb"] != "render":
             raise TypeError(f"verb is {shown(values['verb'])}; render is known")
         return cls(**values)
