@@ -37,7 +37,7 @@ def said(path: str) -> dict[str, Any]:
 
 
 def test_the_commands_are_these() -> None:
-    assert list(COMMANDS) == ["class-model", "render", "dream", "sweep", "tune", "layers", "rerun", "doctor", "statistics"]
+    assert list(COMMANDS) == ["class-model", "render", "sweep", "layers", "rerun", "doctor", "statistics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
