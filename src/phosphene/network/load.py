@@ -24,6 +24,7 @@ _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 _NUMBERS = ("size", "mean", "std", "range")
 _WHOLES = ("channels", "resize")
 _WORDS = ("order", "layout", "interpolation")
+_NAMING = ("gap-head",)  # sources whose name is a file, which names another network in turn
 OPTIONS = ("classes", "seed", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
 LARGEST_CLASS_FILE = 16 << 20  # bytes
 
@@ -40,7 +41,7 @@ class Reference:
     @property
     def runs_code(self) -> bool:
         """Whether opening it runs code, or reads files, of the user's: then a stranger's record must not name it."""
-        return self.source == "" or any(key in self.options for key in ("weights", "classes")) or "/." in self.name
+        return self.source in ("", *_NAMING) or any(key in self.options for key in ("weights", "classes")) or "/." in self.name
 
 
 def parse(text: str) -> Reference:
@@ -69,6 +70,7 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     demo:standard, demo:robust      bundled, offline
     torchvision:NAME  timm:NAME  hf:ORG/NAME     preprocessing and class names come along (extras of these names)
     package.module:factory  path/file.py:factory a callable without arguments that gives a module, or a module itself
+    gap-head:FILE                   a network with the head that `phosphene gap-head` gave it
     path/model.pt2                  a torch.export program; it can hold code, so open only what you trust
 
     After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,15 @@ from . import addresses, layers, outputs, probe
 from .preprocess import Preprocess
 
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
-Read = Callable[[Tensor, Collection[str]], dict[str, Tensor]]
+Changes = Mapping[str, probe.Change]
+
+
+class Read(Protocol):
+    """What `Network.reading` gives."""
+
+    def __call__(
+        self, pictures: Tensor, wanted: Collection[str], changes: Changes | None = None, rows: int | None = None
+    ) -> dict[str, Tensor]: ...
 
 
 class Network:
@@ -127,9 +137,11 @@ class Network:
 
         Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
         Global random numbers are private inside, starting from `seed`. half: computed in bfloat16, given as float32.
+        `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
+        how many a change makes of the pictures, if it makes another number.
         """
         with private_rng(seed), self._twin.running(half) as module:
-            yield lambda pictures, wanted: self._read(module, pictures, wanted)
+            yield partial(self._read, module)
 
     def sha256(self) -> str:
         """Of the weights and buffers: names, kinds, shapes and values, in the order of the names."""
@@ -141,25 +153,36 @@ class Network:
                 digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
         return digest.hexdigest()
 
-    def _read(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        self.check_addresses(wanted)
+    def _read(
+        self,
+        module: nn.Module,
+        pictures: Tensor,
+        wanted: Collection[str],
+        changes: Changes | None = None,
+        rows: int | None = None,
+    ) -> dict[str, Tensor]:
+        self.check_addresses({*wanted, *(changes or {})})
         if self.batch is None or not len(pictures):
-            return self._read_once(module, pictures, wanted)
+            return self._read_once(module, pictures, wanted, changes, rows or len(pictures))
+        if changes:
+            raise RequestError(f"{self.name} takes {self.batch} pictures at once and no other number; this needs any number")
         parts = []
         for chunk in pictures.split(self.batch):
             filled = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
-            read = self._read_once(module, filled, wanted)
+            read = self._read_once(module, filled, wanted, None, len(filled))
             parts.append({address: tensor[: len(chunk)] for address, tensor in read.items()})
         return {address: torch.cat([part[address] for part in parts]) for address in wanted}
 
-    def _read_once(self, module: nn.Module, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    def _read_once(
+        self, module: nn.Module, pictures: Tensor, wanted: Collection[str], changes: Changes | None, rows: int
+    ) -> dict[str, Tensor]:
         inputs = self._inputs(pictures, _dtype(module))
         with self._guarded(pictures):
-            read, output = probe.forward(module, inputs, wanted, self._calls)
+            read, output = probe.forward(module, inputs, wanted, self._calls, changes)
         if inputs.dtype == torch.bfloat16:
             read = {address: tensor.float() for address, tensor in read.items()}
         if addresses.OUTPUT in wanted:
-            read[addresses.OUTPUT] = outputs.unpack(output, self._output, len(pictures))
+            read[addresses.OUTPUT] = outputs.unpack(output, self._output, rows)
         return read
 
     def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None) -> Tensor:

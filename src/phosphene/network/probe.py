@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from . import addresses as addressing
 from . import prepared
 
-Watch = Callable[[str, int, Any], None]  # address, run, what the module gave
+# Address, run, what the module gave; what it gives itself, unless that is None, stands for it from there on.
+Watch = Callable[[str, int, Any], Any]
+Change = Callable[[Tensor], Tensor]
 
 
 class _Enough(BaseException):
@@ -21,33 +23,44 @@ class _Enough(BaseException):
 
 
 def forward(
-    module: nn.Module, inputs: Tensor, wanted: Collection[str], calls: Mapping[str, int]
+    module: nn.Module,
+    inputs: Tensor,
+    wanted: Collection[str],
+    calls: Mapping[str, int],
+    changes: Mapping[str, Change] | None = None,
 ) -> tuple[dict[str, Tensor], Any]:
     """What the addresses give for these inputs, and the network's own output (None if it was not needed).
 
-    The pass stops at the last address. `calls`: how often each path runs, as `count` found it.
+    The pass stops at the last address. `calls`: how often each path runs, as `count` found it. What a change makes of what
+    an address gave takes its place, for the rest of the network and for who wants that address.
     """
     runs = {a: _run(a, calls) for a in wanted if a != addressing.OUTPUT}
+    changing = {_run(a, calls): change for a, change in (changes or {}).items()}
     left = set(runs.values())
     read: dict[tuple[str, int], Tensor] = {}
     to_end = addressing.OUTPUT in wanted
+    enough = _Enough()
 
-    def keep(path: str, run: int, given: Any) -> None:
-        if (path, run) not in left:
-            return
-        tensor = first_tensor(given)
-        read[path, run] = tensor
-        if len(read) == len(left) and not to_end:
-            raise _Enough
-        # A later in-place operation would overwrite what we read (ReLU(inplace=True) after a convolution).
-        read[path, run] = tensor.clone()
+    def keep(path: str, run: int, given: Any) -> Any:
+        change = changing.get((path, run))
+        if change is None and (path, run) not in left:
+            return None
+        tensor = first_tensor(given) if change is None else change(first_tensor(given))
+        if (path, run) in left:
+            read[path, run] = tensor
+            if len(read) == len(left) and not to_end:
+                raise enough
+            # A later in-place operation would overwrite what we read (ReLU(inplace=True) after a convolution).
+            read[path, run] = tensor.clone()
+        return None if change is None else replaced(given, tensor)
 
     output = None
-    with watching(module, {path for path, _ in left}, keep):
+    with watching(module, {path for path, _ in (*left, *changing)}, keep):
         try:
             output = module(inputs)
-        except _Enough:
-            pass
+        except _Enough as error:
+            if error is not enough:  # of a pass around this one: a network may be made of one that is read inside
+                raise
     missing = [a for a, run in runs.items() if run not in read]
     if missing:
         raise RuntimeError(f"{missing[0]} did not run in this forward pass")
@@ -86,10 +99,10 @@ def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterato
 def _counting(path: str, watch: Watch) -> Callable[[nn.Module, Any, Any], None]:
     run = -1
 
-    def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
+    def hook(_module: nn.Module, _inputs: Any, given: Any) -> Any:
         nonlocal run
         run += 1
-        watch(path, run, given)
+        return watch(path, run, given)
 
     return hook
 
@@ -105,6 +118,20 @@ def first_tensor(given: Any, strict: bool = True) -> Any:
     if strict:
         raise RuntimeError(f"a module gave {type(given).__name__}, which holds no tensor")
     return None
+
+
+def replaced(given: Any, tensor: Tensor) -> Any:
+    """What a module gave, with another first tensor in it."""
+    if isinstance(given, Tensor):
+        return tensor
+    if isinstance(given, Mapping):
+        key = next(key for key, value in given.items() if first_tensor(value, strict=False) is not None)
+        other: Any = copy.copy(given)
+        other[key] = replaced(given[key], tensor)
+        return other
+    place = next(i for i, value in enumerate(given) if first_tensor(value, strict=False) is not None)
+    items = [*given[:place], replaced(given[place], tensor), *given[place + 1 :]]
+    return type(given)(*items) if hasattr(given, "_fields") else type(given)(items)
 
 
 class Twin:
