@@ -1,0 +1,159 @@
+"""`dream`: the verb. A photograph climbs an objective, octave by octave, tile by tile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import RequestError, shown
+from ..network import prepared
+from ..network.network import Network
+from ..network.prepared import Precision
+from ..objectives.expression import Objective
+from ..objectives.likeness import Likeness
+from ..objectives.spec import coerce
+from ..results.dreamt import Dream
+from ..results.record import Record, environment
+from .dreamer import Dreamer, Settings
+from .job import HALF_FROM
+from .observers import Observer
+from .octaves import within
+
+OCTAVES, SCALE, STEPS, JITTER = 4, 1.4, 10, 32  # Mordvintsev, Olah & Tyka 2015, the notebook
+STRENGTH = 1.5 / 255  # ditto
+TILE = 512  # pixels; the TensorFlow notebook of the same
+ZOOM = 1.04  # a frame; ditto 1.05
+
+
+def dream(
+    net: Network,
+    photo: Tensor,
+    objective: Objective | str,
+    *,
+    octaves: int = OCTAVES,
+    octave_scale: float = SCALE,
+    steps: int = STEPS,
+    strength: float = STRENGTH,
+    jitter: int = JITTER,
+    tile: int | None = None,
+    detail: float = 1.0,
+    guide: Tensor | None = None,
+    zoom: int = 1,
+    zoom_factor: float = ZOOM,
+    seed: int = 0,
+    precision: Precision = "auto",
+    observers: Sequence[Observer] = (),
+) -> Dream:
+    """DeepDream: a photograph, changed so that an objective grows: what the network sees in it becomes what is there.
+
+    photo        (1, c, h, w) in [0, 1] as `read` gives it, of any size, which it keeps
+    objective    any, or its text: ph.layer("stage3.0", "squares") is DeepDream's own. It is read in every tile
+    octaves      sizes at which is dreamt, from small to the photograph's own, each `octave_scale` times the last
+    steps        at each octave; 0 changes nothing
+    strength     how far a step moves a pixel in the mean, in [0, 1]: picture + strength · g / mean |g|
+    jitter       pixels by which the picture is at most rolled before a step, each way
+    tile         pixels of a side of what the network is given at once; None: 512, or the network's own size if larger.
+                 It bounds the memory: beside it there are a few copies of the picture
+    detail       share of the photograph's detail, lost when it was shrunk, that each octave gets back; 0 to 1
+    guide        a picture (1, c, h, w): the objective names layers, and each place is drawn to the guide's features there
+    zoom         dreams one after another, each of the middle of the last, enlarged by `zoom_factor`; they are `frames`
+    precision, observers  as in `render`; an observer is told of one item a frame, whose pictures it must not keep
+
+    A few pictures of the photograph's size are held in memory. The same seed gives the same picture. The module is left as
+    it was. Ctrl-C raises Interrupted, which carries the Dream so far, at the photograph's size.
+
+    Source: Mordvintsev, Olah & Tyka 2015, "Inceptionism", and its notebooks. Differs: tiles overlap (see `tiling`).
+
+    >>> import phosphene as ph
+    >>> net = ph.load("demo:robust")
+    >>> ph.dream(net, torch.rand(1, 3, 48, 40), "layer:stage3.0:squares", octaves=2, steps=1).picture.shape
+    torch.Size([1, 3, 48, 40])
+    """
+    prepared.check(precision)
+    settings = Settings(octaves, octave_scale, steps, strength, jitter, _tile(net, tile), detail, zoom, zoom_factor)
+    wanted = _resolved(net, objective)
+    picture = _fitted(net, photo, "photo")
+    shown_to = None if guide is None else within(_fitted(net, guide, "guide"), settings.tile)
+    half = _half(net, picture, precision)
+    dreamer = Dreamer(
+        net,
+        wanted,
+        picture.to(net.device),
+        None if shown_to is None else shown_to.to(net.device),
+        settings,
+        checks.seed(seed),
+        half,
+        tuple(observers),
+        _record(net, wanted, picture, shown_to, settings, seed, half),
+    )
+    return dreamer.run()
+
+
+def _tile(net: Network, tile: int | None) -> int:
+    return max(TILE, *net.preprocess.sides) if tile is None else tile
+
+
+def _resolved(net: Network, objective: Objective | str) -> Objective:
+    wanted = coerce(objective).resolved(net.index)
+    for _, unit in wanted.terms:
+        if isinstance(unit, Likeness):
+            raise RequestError(f"objective {shown(str(unit))} compares whole pictures, a dream reads tiles; guide= is for that")
+    net.check_addresses(wanted.reads)
+    return wanted
+
+
+def _fitted(net: Network, picture: Tensor, name: str) -> Tensor:
+    """(1, channels of the network, h, w) float32, of its own size."""
+    if not isinstance(picture, Tensor) or not picture.is_floating_point() or picture.ndim != 4 or len(picture) != 1:
+        what = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else shown(picture)
+        raise RequestError(f"{name} is {what}; one picture (1, c, h, w) of floats in [0, 1] is needed, as ph.read gives it")
+    sides = tuple(
+        checks.whole(f"{name}'s {side}", picture.shape[axis], low=1, high=checks.LARGEST_SIDE)
+        for side, axis in (("height", 2), ("width", 3))
+    )
+    low, high = picture.aminmax()
+    if not (low >= 0 and high <= 1):  # also where it is NaN
+        raise RequestError(f"{name} holds {low:g} to {high:g}; numbers in [0, 1] are needed")
+    matched = net.preprocess.replace(size=sides, resize=None).fit(picture.detach().float())
+    return matched.clamp(0, 1)  # weighted sums of colours may pass 1 by a rounding
+
+
+def _half(net: Network, picture: Tensor, precision: Precision) -> bool:
+    """As `render` chooses."""
+    if precision == "auto":
+        return net.dtype == torch.float32 and min(picture.shape[2:]) >= HALF_FROM and prepared.native_half(net.device)
+    return precision == "half"
+
+
+def _record(
+    net: Network, objective: Objective, photo: Tensor, guide: Tensor | None, settings: Settings, seed: int, half: bool
+) -> Record:
+    return Record(
+        model={"ref": net.name, "sha256": net.sha256()},
+        preprocess=net.preprocess.to_dict(),
+        recipe={
+            "name": "dream",
+            **asdict(settings),
+            "photo": _sha256(photo),
+            "guide": None if guide is None else _sha256(guide),
+        },
+        size=(photo.shape[2], photo.shape[3]),
+        seed=seed,
+        batch=(str(objective.inlined()),),
+        position=0,
+        environment=environment(net.device) | {"precision": "half" if half else "full"},
+        verb="dream",
+    )
+
+
+def _sha256(picture: Tensor) -> str:
+    """Of the numbers dreamt from, (1, c, h, w) float32."""
+    head = f"{tuple(picture.shape)}\n".encode()
+    digest = hashlib.sha256(head)
+    digest.update(picture.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
