@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .recognisability import Judgement, Recognisability, recognisability
+from .tuning import Trial, Tuning, tune
 
-__all__ = ["Judgement", "Recognisability", "recognisability"]
+__all__ = ["Judgement", "Recognisability", "Trial", "Tuning", "recognisability", "tune"]

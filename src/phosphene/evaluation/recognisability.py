@@ -130,7 +130,7 @@ def _bands(spectrum: Tensor, most: int) -> Tensor:
 
 
 def _judged(judge: Network, pictures: Tensor, classes: Sequence[str]) -> Judgement:
-    target = torch.tensor([_index(judge, name) for name in classes])
+    target = torch.tensor([index_in(judge, name) for name in classes])
     batches = [judge.scores(judge.preprocess.fit(some)).cpu() for some in pictures.split(BATCH)]
     scores = torch.cat(batches)
     meant = scores.gather(1, target.unsqueeze(1))
@@ -140,7 +140,8 @@ def _judged(judge: Network, pictures: Tensor, classes: Sequence[str]) -> Judgeme
     return Judgement(judge.name, meant[:, 0], certain, 1 + (scores > meant).sum(1), choices, chosen)
 
 
-def _index(judge: Network, name: str) -> int:
+def index_in(judge: Network, name: str) -> int:
+    """Of the class, as this judge numbers it."""
     try:
         return judge.index(name)
     except UnknownNameError as error:
