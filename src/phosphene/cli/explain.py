@@ -1,0 +1,259 @@
+"""`phosphene explain`: what in photographs drives an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import PictureError, RequestError, shown
+from . import options
+from .class_model import told_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..network.network import Network
+    from ..objectives.expression import Objective
+    from ..results.heatmap import Heatmap
+    from ..results.map_folder import MapFolder
+    from ..results.method import Method
+
+AT_ONCE = 16  # pictures that are read before they are explained and saved together
+
+
+def explain(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures of any size, and folders of them.")],
+    model: options.Model,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--class", metavar="CLASS", help="By name or index; may be repeated. Each picture's likeliest."),
+    ] = None,
+    objectives: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            metavar="TEXT",
+            help="Anything that `phosphene render` takes: 'logit:cat - logit:dog' tells why the one and not the other, "
+            "channel:LAYER:K what a hidden unit sees; may be repeated.",
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="saliency, gradient, gradient_x_input, guided_backprop, deconvnet, smoothgrad, vargrad, integrated_gradients, "
+            "occlusion, rise, captum:NAME; may be repeated, to see them side by side. saliency.",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Noisy copies, steps of the way or masks; the method's own.")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
+    ] = None,
+    contour: Annotated[bool, typer.Option("--contour", help="Also each picture with lines of equal value.")] = False,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    out: options.Out = Path("out"),
+) -> None:
+    """Explain: show which pixels of photographs drive a class or any other objective.
+
+    Example: phosphene explain -m demo:robust photo.png --method saliency --method guided_backprop -o out
+    """
+    if classes and objectives:
+        raise RequestError("of what? give -c CLASS or --objective TEXT, not both")
+    names = list(dict.fromkeys(methods or ["saliency"]))
+    found = _methods(names, samples)
+    paths = _files(photos, out)
+    net = options.opened(model, device)
+
+    from ..results.map_folder import MapFolder
+
+    told = {
+        "photos": [str(path) for path in photos],
+        "classes": classes,
+        "objectives": objectives,
+        "methods": names,
+        "samples": samples,
+        "chunk": chunk,
+        "contour": contour,
+        "seed": seed,
+    }
+    asking = _Asking(net, found, _asked(net, classes, objectives), seed, chunk)
+
+    def folder() -> MapFolder:
+        return MapFolder(
+            out,
+            command="explain",
+            model={"ref": net.name, "sha256": net.sha256()},
+            device=str(net.device),
+            arguments=told,
+            wanted=[str(path) for path in paths],
+            contour=contour,
+        )
+
+    raise typer.Exit(_explained(asking, paths, folder))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What is asked of every picture. objectives: none for each picture's likeliest class."""
+
+    net: Network
+    methods: list[Method]
+    objectives: list[Objective]
+    seed: int
+    chunk: int | None
+
+    def of(self, photos: dict[str, Tensor]) -> list[Heatmap]:
+        """A Heatmap per method: the maps of each objective of the first picture, then of the second …"""
+        import torch
+
+        from ..attribution.explain import explain as verb
+
+        times = max(1, len(self.objectives))
+        pictures = torch.cat(list(photos.values())).repeat_interleave(times, 0)
+        images = [name for name in photos for _ in range(times)]
+        # One for all would do with one objective; a list says the same whatever the number of pictures.
+        objectives = self.objectives * len(photos) or None
+        settings: dict[str, Any] = {"images": images, "seed": self.seed, "chunk": self.chunk}
+        return [verb(self.net, pictures, objectives, method=method, **settings) for method in self.methods]
+
+
+def _methods(names: list[str], samples: int | None) -> list[Method]:
+    """Those of these names; `samples` is of those that have any."""
+    from ..results.method import Sampled, find_method
+
+    found = [find_method(name) for name in names]
+    if samples is None:
+        return found
+    if not any(isinstance(method, Sampled) for method in found):
+        raise RequestError(f"--samples {samples}; {', '.join(names)} take{'s' if len(names) == 1 else ''} none")
+    return [find_method(method, samples) if isinstance(method, Sampled) else method for method in found]
+
+
+def _asked(net: Network, classes: list[str] | None, objectives: list[str] | None) -> list[Objective]:
+    """The objectives, found to be inside the network before any picture is read."""
+    from ..objectives.spec import several
+    from ..objectives.units import channels_of, logit
+    from ..results.question import Question
+
+    nothing = net.preprocess.mean_picture()
+
+    def channels(address: str) -> int:
+        return channels_of(tuple(net.features(nothing, address).shape[1:]))
+
+    asked = [logit(told_name(net.classes, net.index(name))) for name in classes or ()]
+    asked += [one for text in objectives or () for one in several(text, channels)]
+    if asked:
+        Question.of(net, nothing, asked)
+    return list(dict.fromkeys(asked))
+
+
+def _files(photos: list[Path], out: Path) -> list[Path]:
+    """The files, and those in the folders: none that is hidden, none that lies where we write."""
+    found: list[Path] = []
+    for place in photos:
+        if not place.is_dir():
+            found.append(place)
+            continue
+        files = [
+            path for path in sorted(place.rglob("*")) if path.is_file() and not _skipped(path.relative_to(place), place, out)
+        ]
+        if not files:
+            raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def _skipped(inside: Path, place: Path, out: Path) -> bool:
+    if any(part.startswith(".") for part in inside.parts):
+        return True
+    written, root = out.resolve(), place.resolve()
+    return written != root and (root / inside).is_relative_to(written)
+
+
+def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolder]) -> int:
+    """Explain picture after picture; gives the exit status. One that cannot be read is named, and the others are done.
+
+    The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
+    """
+    from .making import progress_bar, whole
+
+    run: MapFolder | None = None
+    refused: dict[str, str] = {}
+    with progress_bar() as progress:
+        task = progress.add_task("explaining", total=len(paths))
+        try:
+            for photos in _read(asking.net, paths, refused):
+                heatmaps = asking.of(photos)
+                with whole():
+                    run = run or folder()
+                    run.add(heatmaps)
+                progress.advance(task, len(photos))
+                _tell_notes(heatmaps)
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            progress.stop()
+            _finish(run, refused)
+            typer.echo(_interrupted(run), err=True)
+            return 1
+    if run is None:
+        raise PictureError(_none(refused))
+    _finish(run, refused)
+    typer.echo(f"{_maps(run)}, contact_sheet.png and run.json are in {run.path}/")
+    return 1 if refused else 0
+
+
+def _read(net: Network, paths: list[Path], refused: dict[str, str]) -> Iterator[dict[str, Tensor]]:
+    """Fitted pictures (1, c, h, w) by their names, some at once; why others are not there is put into `refused`."""
+    from ..pictures.reading import read
+    from ..results.question import fitted
+
+    some: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            some[str(path)] = fitted(net, read(path))
+        except PictureError as error:
+            refused[str(path)] = str(error)
+        except RequestError as error:
+            refused[str(path)] = f"picture {shown(str(path))}: {error}"
+        if len(some) == AT_ONCE:
+            yield some
+            some = {}
+    if some:
+        yield some
+
+
+def _finish(run: MapFolder, refused: dict[str, str]) -> None:
+    for name, reason in refused.items():
+        run.failed(name, reason)
+        typer.echo(f"phosphene: {reason}", err=True)
+    run.finish()
+
+
+def _none(refused: dict[str, str]) -> str:
+    first = next(iter(refused.values()))
+    return first if len(refused) == 1 else f"none of {len(refused)} pictures can be explained; the first: {first}"
+
+
+def _tell_notes(heatmaps: Sequence[Heatmap]) -> None:
+    for heatmap in heatmaps:
+        for item in heatmap.items:
+            for note in item.notes:
+                typer.echo(f"note: {item.image}, {item.method} of {item.objective}: {note}", err=True)
+
+
+def _interrupted(run: MapFolder) -> str:
+    few = ", ".join(run.missing[:5]) + (", …" if len(run.missing) > 5 else "")
+    return f"interrupted: {run.path} holds {_maps(run)}; missing are those of {few} (run.json lists them)"
+
+
+def _maps(run: MapFolder) -> str:
+    return f"{len(run)} map{'' if len(run) == 1 else 's'}"
