@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import evaluation as evaluation
+    from .attribution.explain import explain
+    from .cams.cam import cam
     from .errors import Interrupted, PhospheneError
     from .network.load import load
     from .network.network import Network
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .objectives.units import channel, custom, layer, logit, neuron, probability
     from .pictures.reading import read
     from .rendering.canvases import pixels
+    from .rendering.dream import dream
     from .rendering.priors import l1, l2, total_variation
     from .rendering.projections import blur, clip_contribution, clip_norm, clip_value, decay
     from .rendering.recipe import Recipe
@@ -32,11 +35,15 @@ if TYPE_CHECKING:
     from .rendering.rerun import rerun
     from .rendering.spectral import fourier, phase
     from .rendering.views import colour, crop, cutout, jitter, noise, rotate, scale, shift
+    from .results.dreamt import Dream
+    from .results.heatmap import Heatmap
     from .results.kinds import Rendering
     from .results.record import Record
 
 # Imported when first asked for: `import phosphene` costs nothing, and `phosphene --help` needs no torch.
 _WHERE = {
+    "attribution.explain": ("explain",),
+    "cams.cam": ("cam",),
     "errors": ("Interrupted", "PhospheneError"),
     "network.load": ("load",),
     "network.network": ("Network",),
@@ -48,6 +55,7 @@ _WHERE = {
     "objectives.units": ("channel", "custom", "layer", "logit", "neuron", "probability"),
     "pictures.reading": ("read",),
     "rendering.canvases": ("pixels",),
+    "rendering.dream": ("dream",),
     "rendering.priors": ("l1", "l2", "total_variation"),
     "rendering.projections": ("blur", "clip_contribution", "clip_norm", "clip_value", "decay"),
     "rendering.recipe": ("Recipe",),
@@ -55,6 +63,8 @@ _WHERE = {
     "rendering.rerun": ("rerun",),
     "rendering.spectral": ("fourier", "phase"),
     "rendering.views": ("colour", "crop", "cutout", "jitter", "noise", "rotate", "scale", "shift"),
+    "results.dreamt": ("Dream",),
+    "results.heatmap": ("Heatmap",),
     "results.kinds": ("Rendering",),
     "results.record": ("Record",),
 }
@@ -62,6 +72,8 @@ _PACKAGES = ("evaluation",)
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "Dream",
+    "Heatmap",
     "Interrupted",
     "Network",
     "Objective",
@@ -71,6 +83,7 @@ __all__ = [
     "Record",
     "Rendering",
     "blur",
+    "cam",
     "caricature",
     "channel",
     "clip_contribution",
@@ -82,6 +95,8 @@ __all__ = [
     "cutout",
     "decay",
     "direction",
+    "dream",
+    "explain",
     "fourier",
     "jitter",
     "l1",

@@ -37,7 +37,8 @@ def said(path: str) -> dict[str, Any]:
 
 
 def test_the_commands_are_these() -> None:
-    assert list(COMMANDS) == ["class-model", "render", "sweep", "layers", "rerun", "doctor", "statistics"]
+    drawing = ["class-model", "render", "dream", "explain", "sweep", "tune"]
+    assert list(COMMANDS) == [*drawing, "gap-head", "layers", "rerun", "doctor", "statistics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -12,12 +12,16 @@ import typer
 from ..errors import PhospheneError, first_line
 from .class_model import class_model
 from .doctor import doctor
+from .dream import dream
 from .evaluate import evaluate
+from .explain import explain
+from .gap_head import gap_head
 from .layers import layers
 from .render import render
 from .rerun import rerun
 from .statistics import statistics
 from .sweep import sweep
+from .tune import tune
 
 # What typer raises for a wrong request; the class itself is not public in every version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -31,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (class_model, render, sweep, layers, rerun, doctor, statistics):
+for _command in (class_model, render, dream, explain, sweep, tune, gap_head, layers, rerun, doctor, statistics):
     app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
 app.add_typer(evaluate, name="evaluate")
 

@@ -61,7 +61,7 @@ def class_model(
         "animate": animate,
         "transparent": transparent,
     }
-    names = [_told_name(net.classes, index) for index in indices]
+    names = [told_name(net.classes, index) for index in indices]
     kinds = (logit, probability) if also_probability else (logit,)
     status = make(
         net,
@@ -83,7 +83,7 @@ def class_model(
     raise typer.Exit(status)
 
 
-def _told_name(names: tuple[str, ...], index: int) -> str | int:
+def told_name(names: tuple[str, ...], index: int) -> str | int:
     """The name, or the index where the name would not lead back to it."""
     name = names[index]
     alike = [other for other in names if other.lower() == name.lower()]

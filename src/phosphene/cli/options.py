@@ -20,7 +20,8 @@ Model = Annotated[
         "--model",
         metavar="REF",
         help="demo:standard, demo:robust, torchvision:NAME, timm:NAME, hf:ORG/NAME, package.module:factory, "
-        "path/file.py:factory or model.pt2; then ?weights=FILE, ?weights=none, size=, mean=, std=, classes=FILE … joined by &.",
+        "path/file.py:factory, gap-head:FILE or model.pt2; "
+        "then ?weights=FILE, ?weights=none, size=, mean=, std=, classes=FILE … joined by &.",
     ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the pictures and run.json.")]
