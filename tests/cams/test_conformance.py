@@ -1,9 +1,4 @@
-"""The same maps as pytorch-grad-cam and TorchCAM, where these are installed and right.
-
-They want a torchvision built for this torch and much else; without that, into a folder of their own, named by PYTHONPATH:
-
-    pip install --no-deps --target peers grad-cam torchcam opencv-python-headless ttach scipy scikit-learn joblib \
-        threadpoolctl cloudpickle tqdm narwhals
+"""The same maps as pytorch-grad-cam and TorchCAM where these are right; tests/contracts holds the known architectures to 1e-4.
 
 Left out: TorchCAM's Grad-CAM++, whose division is lost in a copy; pytorch-grad-cam's where gradients are small, since it adds
 1e-6 to their squares; Score-CAM where maps are enlarged, which is done in three ways.
