@@ -43,7 +43,7 @@ def torchbearer(module: nn.Module, indices: Sequence[int], size: int) -> Tensor:
     return torch.stack(drawn)
 
 
-def _without_compiled_operators() -> None:
+def without_compiled_operators() -> None:
     """torchvision, which Lucent imports for its transforms, wants its own operators even where its build lacks them."""
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
@@ -52,7 +52,7 @@ def _without_compiled_operators() -> None:
 
 def lucent(module: nn.Module, indices: Sequence[int], size: int) -> Tensor:
     """render_vis with its defaults (Fourier, decorrelated, Adam at 0.05, 512 steps, its transforms), at the network's size."""
-    _without_compiled_operators()
+    without_compiled_operators()
     from lucent.optvis import param, render
 
     drawn = []

@@ -34,7 +34,7 @@ class Judgement:
 
     def top(self, k: int = 1) -> float:
         """The share of pictures whose class is among the judge's k first choices."""
-        return float((self.ranks <= k).float().mean())
+        return float((self.ranks <= k).double().mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from .. import checks
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream
-from . import addresses, layers, outputs, probe
+from . import addresses, folding, layers, outputs, prepared, probe
 from .preprocess import Preprocess
 
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
@@ -60,8 +60,10 @@ class Network:
         self.name = name or type(self.module).__name__
         self.batch = None if batch is None else checks.whole("batch", batch, low=1)
         self._output = output
+        self._hashed: tuple[object, str] | None = None
         self._check_weights()
         self._twin = probe.Twin(self.module)
+        self._preparation = prepared.Preparation(self._foldable, self._tried_scores)
         assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
         self.preprocess, self._calls, scores = self._first_run(preprocess)
         if not preprocess:
@@ -140,54 +142,69 @@ class Network:
         `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
         how many a change makes of the pictures, if it makes another number.
         """
-        with private_rng(seed), self._twin.running(half) as module:
-            yield partial(self._read, module)
+        with private_rng(seed), self._twin.running() as module:
+            yield partial(self._read, self._ways(module, half))
 
     def sha256(self) -> str:
         """Of the weights and buffers: names, kinds, shapes and values, in the order of the names."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            if isinstance(tensor, Tensor):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                flat = tensor.detach().cpu().contiguous().flatten()
-                digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
-        return digest.hexdigest()
+        with self._twin.running() as module:
+            state = None if module is self.module else probe.state(module)
+        if state is None or self._hashed is None or self._hashed[0] != state:
+            self._hashed = (state, _sha256(self.module))
+        return self._hashed[1]
+
+    def _ways(self, module: nn.Module, half: bool = False) -> prepared.Ways:
+        if module is self.module:  # lent, and to be given back as it was
+            return prepared.Ways(prepared.Way(module))
+        with torch.inference_mode(False), private_rng(0):  # what it draws is not of the numbers that a reading draws
+            return self._preparation.ways(module, half)
 
     def _read(
         self,
-        module: nn.Module,
+        ways: prepared.Ways,
         pictures: Tensor,
         wanted: Collection[str],
         changes: Changes | None = None,
         rows: int | None = None,
     ) -> dict[str, Tensor]:
         self.check_addresses({*wanted, *(changes or {})})
+        way = ways.of({addresses.split(address)[0] for address in (*wanted, *(changes or {}))})
         if self.batch is None or not len(pictures):
-            return self._read_once(module, pictures, wanted, changes, rows or len(pictures))
+            return self._read_once(way, pictures, wanted, changes, rows or len(pictures))
         if changes:
             raise RequestError(f"{self.name} takes {self.batch} pictures at once and no other number; this needs any number")
         parts = []
         for chunk in pictures.split(self.batch):
             filled = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
-            read = self._read_once(module, filled, wanted, None, len(filled))
+            read = self._read_once(way, filled, wanted, None, len(filled))
             parts.append({address: tensor[: len(chunk)] for address, tensor in read.items()})
         return {address: torch.cat([part[address] for part in parts]) for address in wanted}
 
     def _read_once(
-        self, module: nn.Module, pictures: Tensor, wanted: Collection[str], changes: Changes | None, rows: int
+        self, way: prepared.Way, pictures: Tensor, wanted: Collection[str], changes: Changes | None, rows: int
     ) -> dict[str, Tensor]:
-        inputs = self._inputs(pictures, _dtype(module))
+        inputs = self._inputs(pictures, _dtype(way.module), way.channels_last)
         with self._guarded(pictures):
-            read, output = probe.forward(module, inputs, wanted, self._calls, changes)
+            read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
         if inputs.dtype == torch.bfloat16:
             read = {address: tensor.float() for address, tensor in read.items()}
         if addresses.OUTPUT in wanted:
             read[addresses.OUTPUT] = outputs.unpack(output, self._output, rows)
         return read
 
-    def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
         inputs = self.preprocess.forward(pictures.to(self.device)).to(dtype or self.dtype)
-        return inputs.contiguous(memory_format=torch.channels_last) if inputs.dtype == torch.bfloat16 else inputs
+        return inputs.contiguous(memory_format=torch.channels_last) if channels_last and inputs.ndim == 4 else inputs
+
+    def _few(self) -> Tensor:
+        return torch.rand((self.batch or 2, self.preprocess.channels, *self.preprocess.sides), generator=stream(0, "first run"))
+
+    def _foldable(self, module: nn.Module) -> folding.Folds:
+        return folding.foldable(module, self._inputs(self._few().requires_grad_(True)), self._calls)
+
+    def _tried_scores(self, way: prepared.Way) -> Tensor:
+        with torch.no_grad():
+            return self._read_once(way, self._few(), {addresses.OUTPUT}, None, self.batch or 2)[addresses.OUTPUT].float()
 
     def _checked(self, pictures: Tensor) -> Tensor:
         if not isinstance(pictures, Tensor) or not pictures.is_floating_point() or pictures.ndim != 4:
@@ -224,8 +241,7 @@ class Network:
 
     def _tried(self, preprocess: Preprocess) -> tuple[Preprocess, dict[str, int], Tensor]:
         self.preprocess = preprocess
-        batch = self.batch or 2
-        pictures = torch.rand((batch, preprocess.channels, *preprocess.sides), generator=stream(0, "first run"))
+        batch, pictures = self.batch or 2, self._few()
         with torch.inference_mode(False), torch.enable_grad(), private_rng(0), self._twin.running() as module:
             # A clone is no inference tensor, and the input no leaf: a network may change it in place.
             inputs = self._inputs(pictures.clone().requires_grad_(True))
@@ -256,6 +272,16 @@ class Network:
                 raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
+
+
+def _sha256(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    return digest.hexdigest()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

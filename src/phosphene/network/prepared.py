@@ -1,16 +1,21 @@
-"""The network as the hardware likes it: channels-last, and bfloat16 where the hardware computes that natively."""
+"""The network as the hardware likes it: batch norms folded, channels-last, bfloat16 where it computes that natively."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import RequestError, shown
+from . import probe
+from .folding import Folds, fold
 
 Precision = Literal["auto", "full", "half"]
+AGREE = 1e-4  # of the largest score: by how much a prepared network's may differ from the plain one's
 
 
 def check(precision: str) -> None:
@@ -28,11 +33,87 @@ def native_half(device: torch.device) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def halved(module: nn.Module) -> nn.Module:
-    """A copy in bfloat16, channels-last where its weights have such a layout."""
-    twin = copy.deepcopy(module).to(torch.bfloat16)
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A module to run, and whether its pictures should come channels-last."""
+
+    module: nn.Module
+    channels_last: bool = False
+
+
+@dataclass(eq=False)
+class Ways:
+    """Copies of one network: one as the hardware likes it, and one all of whose addresses give what they should."""
+
+    plain: Way
+    fast: Way | None = None
+    changed: frozenset[str] = frozenset()
+    half: bool = False
+    _halved: Way | None = field(default=None, repr=False)
+
+    def of(self, paths: Collection[str]) -> Way:
+        """The quickest in which all of these modules give what they do in the user's network."""
+        if self.fast is not None and self.changed.isdisjoint(paths):
+            return self.fast
+        if not self.half:
+            return self.plain
+        if self._halved is None:
+            self._halved = Way(_laid_out(copy.deepcopy(self.plain.module).to(torch.bfloat16)), True)
+        return self._halved
+
+
+class Preparation:
+    """Prepares a private copy of a network once, and again when its values have changed.
+
+    look   finds what can be folded;  run: the raw scores of a way, for the same few pictures every time
+    What does not run, or gives other scores, is left out; the network then runs as it is.
+    """
+
+    def __init__(self, look: Callable[[nn.Module], Folds], run: Callable[[Way], Tensor]) -> None:
+        self._look = look
+        self._run = run
+        self._kept: dict[bool, tuple[object, Ways]] = {}
+
+    def ways(self, twin: nn.Module, half: bool) -> Ways:
+        state = probe.state(twin)
+        if half not in self._kept or self._kept[half][0] != state:
+            self._kept[half] = (state, self._prepared(twin, half))
+        return self._kept[half][1]
+
+    def _prepared(self, twin: nn.Module, half: bool) -> Ways:
+        plain = Way(twin)
+        convolutions = sum(isinstance(part, nn.Conv2d) for part in twin.modules())
+        if convolutions < 2:  # as of a vision transformer: nothing to fold, and nothing that likes another layout
+            return Ways(plain, half=half)
+        try:
+            expected, folds = self._run(plain), self._look(twin)
+        except Exception:  # one that does not run without a gradient, or with one: it is run as it is, and says so itself
+            return Ways(plain, half=half)
+        for kept, channels_last in ((folds, True), (folds, False), (Folds(), True)):
+            way = self._tried(twin, kept, channels_last, half, expected)
+            if way is not None:
+                return Ways(plain, way, kept.changed, half)
+        return Ways(plain, half=half)
+
+    def _tried(self, twin: nn.Module, folds: Folds, channels_last: bool, half: bool, expected: Tensor) -> Way | None:
+        try:
+            module = copy.deepcopy(twin)
+            fold(module, folds.pairs)
+            module = module.to(torch.bfloat16) if half else module
+            way = Way(_laid_out(module) if channels_last else module, channels_last)
+            given = self._run(way)
+        except Exception:  # as .view() raises of a tensor that lies channels-last
+            return None
+        return way if half or _agree(given, expected) else None
+
+
+def _agree(given: Tensor, expected: Tensor) -> bool:
+    return bool((given - expected).abs().max() <= AGREE * expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
+
+
+def _laid_out(module: nn.Module) -> nn.Module:
     with torch.no_grad():
-        for tensor in twin.parameters():
+        for tensor in module.parameters():
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return twin
+    return module

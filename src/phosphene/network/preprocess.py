@@ -15,6 +15,16 @@ from .. import checks
 from ..errors import RequestError, shown
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+LONGEST = 100  # times the shorter side: fitting what is longer still would fill the memory with what is then cropped away
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How a photograph becomes a picture of the network's size: resized to `size` (height, width), cropped at (top, left)."""
+
+    size: tuple[int, int]
+    top: int
+    left: int
 
 
 @dataclass(frozen=True)
@@ -136,15 +146,36 @@ class Preprocess:
     def fit(self, picture: Tensor) -> Tensor:
         """A photograph (b, c, h, w) of any size -> (b, channels, height, width), resized and cropped as in training."""
         picture = self._match_channels(picture)
+        place = self._placing(int(picture.shape[-2]), int(picture.shape[-1]))
+        picture = self._resized(picture, place.size)
+        return picture[..., place.top : place.top + self.height, place.left : place.left + self.width]
+
+    def taken(self, picture: Tensor) -> Tensor:
+        """A photograph fitted; a picture of the network's own size as it is, its border kept."""
         h, w = picture.shape[-2:]
-        if self.resize is not None:
-            # The crop must lie inside: a very long picture or a small `resize` is enlarged as far as that needs.
-            scale = max(Fraction(self.resize, min(h, w)), Fraction(self.height, h), Fraction(self.width, w))
-            picture = self._resized(picture, (int(h * scale), int(w * scale)))
-            # Sides are cut and halves rounded (to even) as torchvision's Resize and CenterCrop do.
-            top, left = (round(Fraction(n - m, 2)) for n, m in zip(picture.shape[-2:], self.sides, strict=True))
-            return picture[..., top : top + self.height, left : left + self.width]
-        return self._resized(picture, self.sides)
+        if (h, w) == self.sides:
+            return self._match_channels(picture).contiguous()
+        if h * w == 1:
+            raise RequestError("a picture of 1×1 pixels has no places to tell apart; a larger one is needed")
+        if max(h, w) > LONGEST * min(h, w):
+            raise RequestError(
+                f"a picture of {h}×{w} pixels is too long; a longer side of up to {LONGEST} times the shorter is needed"
+            )
+        return self.fit(picture).contiguous()
+
+    def placing(self, size: tuple[int, int]) -> Placing:
+        """What `taken` does to a picture of (height, width)."""
+        return Placing(self.sides, 0, 0) if tuple(size) == self.sides else self._placing(*size)
+
+    def _placing(self, h: int, w: int) -> Placing:
+        if self.resize is None:
+            return Placing(self.sides, 0, 0)
+        # The crop must lie inside: a very long picture or a small `resize` is enlarged as far as that needs.
+        scale = max(Fraction(self.resize, min(h, w)), Fraction(self.height, h), Fraction(self.width, w))
+        size = (int(h * scale), int(w * scale))
+        # Sides are cut and halves rounded (to even) as torchvision's Resize and CenterCrop do.
+        top, left = (round(Fraction(n - m, 2)) for n, m in zip(size, self.sides, strict=True))
+        return Placing(size, top, left)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and words, for a Record."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from . import addresses as addressing
-from . import prepared
 
 # Address, run, what the module gave; what it gives itself, unless that is None, stands for it from there on.
 Watch = Callable[[str, int, Any], Any]
@@ -143,27 +142,17 @@ class Twin:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._copy: nn.Module | None = None
-        self._half: tuple[object, nn.Module] | None = None
         self._made_of: list[int] = []
 
     @contextmanager
-    def running(self, half: bool = False) -> Iterator[nn.Module]:
-        """The network to run: eval mode, no gradients to weights, values as the user's module has them now.
-
-        half: in bfloat16, where it can be copied.
-        """
+    def running(self) -> Iterator[nn.Module]:
+        """The network to run: eval mode, no gradients to weights, values as the user's module has them now."""
         twin = self._fresh()
         if twin is not None:
-            yield self._halved(twin) if half else twin
+            yield twin
             return
         with _lent(self._module) as module:
             yield module
-
-    def _halved(self, twin: nn.Module) -> nn.Module:
-        state = (id(twin), sum(tensor._version for tensor in tensors(twin).values()))  # moves when a value was brought up
-        if self._half is None or self._half[0] != state:
-            self._half = (state, prepared.halved(twin))
-        return self._half[1]
 
     def _fresh(self) -> nn.Module | None:
         parts = [id(part) for part in self._module.modules()]
@@ -203,6 +192,11 @@ def _follow(twin: nn.Module, module: nn.Module) -> bool:
             if not torch.equal(own, tensor):
                 own.copy_(tensor)
     return True
+
+
+def state(twin: nn.Module) -> tuple[int, int]:
+    """Another one when a value of this private copy has been brought up."""
+    return id(twin), sum(tensor._version for tensor in tensors(twin).values())
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:

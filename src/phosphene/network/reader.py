@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError, first_line
 from .network import Network
+from .prepared import Way, Ways
 
 
 class Reader(nn.Module):
@@ -28,4 +29,4 @@ class Reader(nn.Module):
             raise ModelError(f"{net.name} cannot be copied, and others may not change it: {first_line(error)}") from error
 
     def forward(self, pictures: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        return self._net._read(self.module, pictures, wanted)
+        return self._net._read(Ways(Way(self.module)), pictures, wanted)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -27,27 +30,45 @@ def read(path: str | Path) -> Tensor:
     The orientation in EXIF is obeyed, transparency is laid over white, 16 bits keep their depth, of an animation the first
     frame is taken. PictureError for what is no picture, is cut off, or is larger than 178 megapixels or 512 MiB.
     """
-    file = Path(path)
+    with quiet():
+        return read_file(path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow warns of damage that it then repairs or raises for, and of sizes below our limit. For one thread alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_file(path: str | Path) -> Tensor:
+    """As `read`, outside of `quiet`, which belongs to the whole process: for threads."""
+    file, name = Path(path), shown(str(path))
     try:
-        if not file.is_file():
-            raise PictureError(
-                f"picture {shown(str(path))} is {'a folder' if file.is_dir() else 'not there'}; a file is needed"
-            )
-        if file.stat().st_size > LARGEST_BYTES:
-            raise PictureError(f"picture {shown(str(path))} has over {LARGEST_BYTES >> 20} MiB")
-        with warnings.catch_warnings():
-            # Pillow warns of damage that it then repairs or raises for, and of sizes below our limit.
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=_formats()) as image:
-                return _decoded(image, shown(str(path)))
-    except PictureError:
+        there, size = file.is_file(), file.stat().st_size if file.is_file() else 0
+    except (OSError, ValueError) as error:
+        raise PictureError(f"picture {name} cannot be read: {first_line(error)}") from error
+    if not there:
+        raise PictureError(f"picture {name} is {'a folder' if file.is_dir() else 'not there'}; a file is needed")
+    if size > LARGEST_BYTES:
+        raise PictureError(f"picture {name} has over {LARGEST_BYTES >> 20} MiB")
+    return decode(file, name)
+
+
+def decode(file: Path | BinaryIO, name: str) -> Tensor:
+    """As `read_file`, of an open file too; `name` is what errors call it."""
+    try:
+        with Image.open(file, formats=_formats()) as image:
+            return decoded(image, name)
+    except (PictureError, Warning):  # the latter where warnings are errors
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{shown(str(path))} is not a picture that can be read") from None
+        raise PictureError(f"{name} is not a picture that can be read") from None
     except Image.DecompressionBombError as error:
-        raise PictureError(f"picture {shown(str(path))} is too large: {first_line(error)}") from error
+        raise PictureError(f"picture {name} is too large: {first_line(error)}") from error
     except DAMAGE as error:
-        raise PictureError(f"picture {shown(str(path))} cannot be read: {first_line(error)}") from error
+        raise PictureError(f"picture {name} cannot be read: {first_line(error)}") from error
 
 
 def _formats() -> list[str]:
@@ -56,7 +77,8 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _decoded(image: Image.Image, name: str) -> Tensor:
+def decoded(image: Image.Image, name: str) -> Tensor:
+    """An opened image as a picture (1, c, h, w) in [0, 1]."""
     if image.width * image.height > LARGEST_PIXELS:
         raise PictureError(f"picture {name} has {image.width}×{image.height} pixels; up to {LARGEST_PIXELS:,} are read")
     image = ImageOps.exif_transpose(image)
