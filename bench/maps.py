@@ -74,7 +74,9 @@ def ours(verb: Callable[..., Any], **settings: Any) -> Callable[[ph.Network, Ten
     return lambda net, pictures: lambda: verb(net, pictures, "logit:1", **settings)
 
 
-RACES = {
+Race = tuple[Callable[[ph.Network, Tensor], Timed], str, Callable[[nn.Module, Tensor], Timed], int]
+
+RACES: dict[str, list[Race]] = {
     "saliency": [(ours(ph.explain, method="saliency"), "Captum", of_captum, BATCH)],
     "grad_cam": [
         (ours(ph.cam, method="grad_cam", layer="layer4"), "pytorch-grad-cam", of_grad_cam("GradCAM", "layer4"), BATCH),

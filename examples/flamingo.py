@@ -2,8 +2,8 @@
 
     python -m examples.flamingo MODEL [CLASS [OUT]]
 
-MODEL as for `phosphene class-model -m`; CLASS and OUT are flamingo if not given. All three begin with the mean picture, take the
-same steps, and differ in the prior alone, which is measured about the mean picture.
+MODEL as for `phosphene class-model -m`; CLASS and OUT are flamingo if not given. All three begin with the mean picture, take
+the same steps, and differ in the prior alone, which is measured about the mean picture.
 """
 
 from __future__ import annotations

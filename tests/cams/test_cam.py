@@ -123,9 +123,9 @@ def test_class_and_map_come_from_one_forward_pass(monkeypatch: pytest.MonkeyPatc
     ran: list[int] = []
     read = of._read_once
 
-    def counted(module: nn.Module, given: Tensor, *more: Any) -> Any:
+    def counted(way: Any, given: Tensor, *more: Any) -> Any:
         ran.append(len(given))
-        return read(module, given, *more)
+        return read(way, given, *more)
 
     monkeypatch.setattr(of, "_read_once", counted)
     h = ph.cam(of, shown)

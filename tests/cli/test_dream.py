@@ -60,7 +60,7 @@ def test_size_shrinks_and_zoom_gives_an_animation(phosphene: Phosphene, tmp_path
     assert read(tmp_path / "out" / "a.png").shape[-2:] == (14, 20)
     with Image.open(tmp_path / "out" / "a.gif") as film:
         width, height = film.size  # enlarged by a whole number, as all animations of small pictures
-        assert (film.n_frames, width * 14) == (3, height * 20)
+        assert (film.n_frames, width * 14) == (3, height * 20)  # type: ignore[attr-defined]  # of the plug-in's class
 
 
 def test_a_guide_makes_another_dream(phosphene: Phosphene, tmp_path: Path) -> None:
