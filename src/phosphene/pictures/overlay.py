@@ -112,10 +112,10 @@ def _fine(values: Tensor, picture: Tensor, smoothing: float) -> tuple[Tensor, fl
     values = (values / unit).float()
     fine = resized(values[None], (h, w))[0]
     sigma = smoothing * min(h, w)
-    return _blurred(fine, sigma) if tuple(values.shape) == (h, w) and sigma >= 0.5 else fine, unit
+    return blurred(fine, sigma) if tuple(values.shape) == (h, w) and sigma >= 0.5 else fine, unit
 
 
-def _blurred(values: Tensor, sigma: float) -> Tensor:
+def blurred(values: Tensor, sigma: float) -> Tensor:
     radius = min(round(3 * sigma), *(side - 1 for side in values.shape))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

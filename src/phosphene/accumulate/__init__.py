@@ -1,0 +1,1 @@
+"""State with update, merge and compute; merging is associative and commutative."""

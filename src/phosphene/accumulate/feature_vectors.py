@@ -1,0 +1,63 @@
+"""From what a layer gives to one vector a picture, and which layer stands before the head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..errors import RequestError
+from ..network.grid import grid_of
+from ..network.network import Network
+
+
+def before_head(net: Network) -> str:
+    """The address that gives what the last linear layer (or 1×1 convolution) reads, or what stands nearest before it.
+
+    Found backwards from that layer: the first with as many numbers, or as many channels, as it takes. Where a network has
+    no such layer, the last one before the scores.
+    """
+    rows = net.layers()
+    places = [i for i, row in enumerate(rows) if _is_head(net.module.get_submodule(row.address), row.shape, len(net.classes))]
+    if not places:
+        return rows[-2 if len(rows) > 1 else -1].address
+    head = net.module.get_submodule(rows[places[-1]].address)
+    takes = head.in_features if isinstance(head, nn.Linear) else head.in_channels
+    before = rows[: places[-1]]
+    for row in reversed(before):
+        if row.shape and (takes in (row.shape[0], row.shape[-1]) or takes == _product(row.shape)):
+            return row.address
+    return before[-1].address if before else rows[places[-1]].address
+
+
+def vectors_of(given: Tensor, pictures: Tensor) -> Tensor:
+    """What a layer gave (b, …) as (b, d): maps averaged over their places, the class token or the mean of tokens.
+
+    >>> import torch
+    >>> vectors_of(torch.rand(2, 8, 4, 4), torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 8])
+    """
+    shape = tuple(given.shape[1:])
+    if len(shape) == 1:
+        return given
+    grid = grid_of(shape, (int(pictures.shape[-2]), int(pictures.shape[-1])))
+    if grid is not None:
+        return given[:, 0] if grid.extra else grid.maps(given).mean((2, 3))
+    if len(shape) == 3:
+        return given.flatten(2).mean(2)
+    if len(shape) == 2:
+        return given.mean(1)
+    raise RequestError(
+        f"a layer gives {'×'.join(map(str, shape)) or 'one number'} a picture; maps, tokens or numbers are needed"
+    )
+
+
+def _is_head(module: nn.Module, shape: tuple[int, ...], classes: int) -> bool:
+    if isinstance(module, nn.Linear):
+        return shape == (classes,)
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1 and shape == (classes, 1, 1)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    number = 1
+    for side in shape:
+        number *= side
+    return number

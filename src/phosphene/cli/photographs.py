@@ -1,0 +1,87 @@
+"""What the commands that look at photographs share: which files, what is asked of them, and those that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import PictureError, RequestError, shown
+from .class_model import told_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..network.network import Network
+    from ..objectives.expression import Objective
+    from ..results.heatmap import Heatmap
+
+
+def files_in(photos: Sequence[Path], out: Path) -> list[Path]:
+    """The files, and those in the folders: none that is hidden, none that lies where we write."""
+    found: list[Path] = []
+    for place in photos:
+        if not place.is_dir():
+            found.append(place)
+            continue
+        files = [
+            path for path in sorted(place.rglob("*")) if path.is_file() and not _skipped(path.relative_to(place), place, out)
+        ]
+        if not files:
+            raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def _skipped(inside: Path, place: Path, out: Path) -> bool:
+    if any(part.startswith(".") for part in inside.parts):
+        return True
+    written, root = out.resolve(), place.resolve()
+    return written != root and (root / inside).is_relative_to(written)
+
+
+def asked_of(net: Network, classes: Sequence[str] | None, objectives: Sequence[str] | None = None) -> list[Objective]:
+    """The objectives, found to be inside the network before any picture is read."""
+    from ..objectives.spec import several
+    from ..objectives.units import channels_of, logit
+    from ..results.question import Question
+
+    nothing = net.preprocess.mean_picture()
+
+    def channels(address: str) -> int:
+        return channels_of(tuple(net.features(nothing, address).shape[1:]))
+
+    asked = [logit(told_name(net.classes, net.index(name))) for name in classes or ()]
+    asked += [one for text in objectives or () for one in several(text, channels)]
+    if asked:
+        Question.of(net, nothing, asked)
+    return list(dict.fromkeys(asked))
+
+
+def readable(net: Network, paths: Sequence[Path], refused: dict[str, str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, photograph and fitted picture (1, c, h, w) of each that can be read; why others cannot is put into `refused`."""
+    from ..pictures.reading import read
+    from ..results.question import fitted
+
+    for path in paths:
+        try:
+            photo = read(path)
+            yield str(path), photo, fitted(net, photo)
+        except PictureError as error:
+            refused[str(path)] = str(error)
+        except RequestError as error:
+            refused[str(path)] = f"picture {shown(str(path))}: {error}"
+
+
+def none_of(refused: dict[str, str], done: str) -> str:
+    first = next(iter(refused.values()))
+    return first if len(refused) == 1 else f"none of {len(refused)} pictures can be {done}; the first: {first}"
+
+
+def tell_notes(heatmaps: Sequence[Heatmap]) -> None:
+    for heatmap in heatmaps:
+        for item in heatmap.items:
+            for note in item.notes:
+                typer.echo(f"note: {item.image}, {item.method} of {item.objective}: {note}", err=True)

@@ -1,0 +1,1 @@
+"""Which pictures of a data set excite a unit, and where."""

@@ -1,0 +1,270 @@
+"""`examples`: the verb. Which pictures of a data set excite a unit most, and where; and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..accumulate.moments import Spread
+from ..accumulate.topk import Best, TopK
+from ..errors import Interrupted
+from ..network.network import Network
+from ..objectives.expression import Objective
+from ..objectives.spec import parse
+from ..objectives.units import Channel, neuron
+from ..pictures.data import Data, Refusal, checked_shard, open_data
+from . import scan as scanning
+from .patches import NONE, Box, Fields, cut, original_box
+from .state import Entry, State
+from .units import Asked, Group, asked
+
+Wanted = Objective | str | Sequence[Objective | str]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The best entries of each objective over a data set, best first; rows are objectives, columns ranks.
+
+    values   (units, top) raw; where fewer pictures were seen than asked for, NaN, and index −1
+    indices  (units, top) of the items in the data
+    places   (units, top, 2) (y, x) in the unit's map; −1 for what has no places
+    boxes    (units, top, 4) what the unit saw, (left, top, right, bottom) in pixels of the original picture
+    windows  (units, top, 4) the same in the fitted picture that the network saw
+    entries  name, label and (height, width) by index
+    stats    mean, spread, sparsity, dead of each unit, over all places of all pictures
+    histogram (units, bins) of each picture's largest value; the bins are `accumulate.histogram.edges()`
+    seen, refused, refusals  pictures that went through, items that were none, and which (the first thousand)
+    bottom   the lowest entries, where they were asked for
+    """
+
+    objectives: tuple[str, ...]
+    values: Tensor
+    indices: Tensor
+    places: Tensor
+    boxes: Tensor
+    windows: Tensor
+    entries: Mapping[int, Entry]
+    stats: Spread
+    histogram: Tensor
+    seen: int
+    refused: int
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...]
+    data: Data
+    state: State
+    bottom: Examples | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.objectives)
+
+    def __repr__(self) -> str:
+        return f"Examples({len(self)} units × {self.values.shape[1]}, of {self.seen} pictures of {self.data.name})"
+
+    def patches(self, units: Sequence[int] | None = None) -> list[list[Tensor]]:
+        """The patches (c, h, w) in [0, 1] of each unit, best first, at full resolution, cut from the originals read again."""
+        rows = list(range(len(self)) if units is None else units)
+        found: dict[int, dict[int, Tensor]] = {row: {} for row in rows}
+        for row, rank, _, patch in self.each(rows):
+            found[row][rank] = patch.clone()
+        return [[patch for _, patch in sorted(found[row].items())] for row in rows]
+
+    def each(self, units: Sequence[int] | None = None) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """(unit, rank, original (1, c, h, w), patch (c, h, w)) in the order of the data: one original is held at a time."""
+        sizes = {index: entry.size for index, entry in self.entries.items()}
+        yield from cut(self.data, self._wanted(range(len(self)) if units is None else units), sizes)
+
+    def _wanted(self, units: Iterable[int]) -> Iterator[tuple[int, int, int, Box]]:
+        """(unit, rank, item, box) of what is there and saw something of the picture."""
+        for row in units:
+            for rank, index in enumerate(self.indices[row].tolist()):
+                if index >= 0 and self.box(row, rank) != NONE:
+                    yield row, rank, index, self.box(row, rank)
+
+    def box(self, unit: int, rank: int) -> Box:
+        left, top, right, bottom = self.boxes[unit, rank].tolist()
+        return left, top, right, bottom
+
+    def unit_at(self, unit: int, rank: int) -> Objective:
+        """The one number of the network that stands at this rank: the channel at its place, or the objective itself."""
+        objective, (y, x) = parse(self.objectives[unit]), self.places[unit, rank].tolist()
+        channel = objective.only
+        return neuron(channel.address, channel.index, y, x) if isinstance(channel, Channel) and y >= 0 else objective
+
+    def to_dict(self, unit: int) -> dict[str, Any]:
+        """One unit in plain numbers and words, for run.json."""
+        stats = {name: _plain(getattr(self.stats, name)[unit].item()) for name in ("mean", "spread", "sparsity", "dead")}
+        return {"objective": self.objectives[unit], **stats, "patches": [*self._told(unit)]} | (
+            {"lowest": [*self.bottom._told(unit)]} if self.bottom else {}
+        )
+
+    def _told(self, unit: int) -> Iterator[dict[str, Any]]:
+        for rank, index in enumerate(self.indices[unit].tolist()):
+            if index >= 0:
+                entry = self.entries[index]
+                yield {
+                    "image": entry.name,
+                    "index": index,
+                    "label": entry.label,
+                    "value": _plain(self.values[unit, rank].item()),
+                    "place": self.places[unit, rank].tolist(),
+                    "box": list(self.box(unit, rank)),
+                }
+
+
+def examples(
+    net: Network,
+    data: Any,
+    objectives: Wanted,
+    *,
+    top: int = 9,
+    bottom: int = 0,
+    one_per_picture: bool = True,
+    shard: tuple[int, int] = (0, 1),
+    batch: int | None = None,
+    folder: str | Path | None = None,
+    every: float = scanning.EVERY,
+    on_batch: scanning.OnBatch | None = None,
+) -> Examples:
+    """The pictures of a data set that excite each objective most, and the patches of them that its unit saw.
+
+    data        a folder, "hf:NAME", a .csv or .parquet list of paths or URLs, a Dataset, a tensor (n, c, h, w); or Data.
+                Photographs are fitted as `net.preprocess.fit` does; what is no picture is counted and named
+    objectives  one or several, as objects or texts: channel("stage3.0", range(64)), "channel:stage3.0:*", several layers. A
+                channel is ranked by its largest value at any place, another objective by its value of the picture
+    top, bottom how many of the largest and of the smallest are kept
+    one_per_picture  at most one patch of each picture
+    shard       (i, n): only the items with index % n == i; `merged` joins the results in any order
+    batch       pictures at once; as many as suit the device
+    folder      where a checkpoint is kept, every so many seconds: after a kill the same call goes on there
+
+    One pass, in inference mode, for any number of layers. Of equal values the item that comes first in the data stands first,
+    then the upper left place: the result depends on nothing else. Interrupted, with what was found so far, on Ctrl-C.
+
+    Source: top patches: Zeiler & Fergus 2014, figure 2; Springenberg et al. 2015, figure 3.
+
+    >>> import phosphene as ph
+    >>> e = ph.examples(ph.load("demo:standard"), torch.rand(5, 3, 32, 32), ph.channel("stage3.0", range(2)), top=3)
+    >>> e.values.shape, e.boxes.shape, e.patches()[0][0].shape[0]
+    (torch.Size([2, 3]), torch.Size([2, 3, 4]), 3)
+    """
+    place = None if folder is None else Path(folder)
+    source = open_data(data, place)
+    which, of = checked_shard(shard)
+    found = asked(net, objectives)
+    settings = {
+        "top": checks.whole("top", top, low=1, high=10_000),
+        "bottom": checks.whole("bottom", bottom, low=0, high=10_000),
+        "one_per_picture": bool(one_per_picture),
+    }
+    at_once = scanning.batch_for(net) if batch is None else checks.whole("batch", batch, low=1)
+    kind = scanning.about(net, source, found, settings)
+    try:
+        state = scanning.scan(
+            net,
+            source,
+            found,
+            kind,
+            shard=(which, of),
+            batch=at_once,
+            folder=place,
+            every=checks.real("every", every, low=0),
+            on_batch=on_batch,
+        )
+    except Interrupted as stop:
+        partial = stop.partial if isinstance(stop.partial, State) and stop.partial.seen else None
+        raise Interrupted(partial and _told(net, source, found, partial)) from None
+    return _told(net, source, found, state)
+
+
+def merged(net: Network, parts: Sequence[Examples]) -> Examples:
+    """Several shards of one data set as one; the order does not matter."""
+    first, *others = parts
+    state = first.state
+    for other in others:
+        state = state.merge(other.state)
+    return _told(net, first.data, asked(net, first.objectives), state)
+
+
+def _told(net: Network, data: Data, found: Asked, state: State) -> Examples:
+    state = state.to("cpu")
+    fields = Fields(net)
+    spreads = _in_order(found.groups, [torch.stack([*map(_double, one.compute())], 1) for one in state.moments])
+    about: dict[str, Any] = {
+        "objectives": tuple(map(str, found.objectives)),
+        "entries": state.entries,
+        "stats": Spread(spreads[:, 0], spreads[:, 1], spreads[:, 2], spreads[:, 3] > 0),
+        "histogram": _in_order(found.groups, [one.compute() for one in state.histograms]),
+        "seen": state.seen,
+        "refused": state.refused,
+        "refusals": state.refusals,
+        "notes": _notes(found, fields, state),
+        "data": data,
+        "state": state,
+    }
+    ranked = [_ranked(net, found, fields, state, ranks) for ranks in (state.tops, state.bottoms) if ranks]
+    lowest = Examples(**about, **ranked[1]) if len(ranked) > 1 else None
+    return Examples(**about, **ranked[0], bottom=lowest)
+
+
+def _ranked(net: Network, found: Asked, fields: Fields, state: State, ranks: Sequence[TopK]) -> dict[str, Any]:
+    """What Examples holds of the entries."""
+    bests = [rank.compute() for rank in ranks]
+    best = Best(*(_in_order(found.groups, [one[i] for one in bests]) for i in range(3)))
+    places, windows, boxes = [], [], []
+    for row, (indices, flat) in enumerate(zip(best.indices.tolist(), best.places.tolist(), strict=True)):
+        for index, place in zip(indices, flat, strict=True):
+            at = found.place(row, place) if index >= 0 else None
+            window = fields.window(at) if index >= 0 else NONE
+            size = state.entries[index].size if index >= 0 else (1, 1)
+            places.append((-1, -1) if at is None else at[1:])
+            windows.append(window)
+            boxes.append(original_box(window, net.preprocess.placing(size), size))
+    shape = tuple(best.indices.shape)
+    told = {"places": torch.tensor(places).view(*shape, 2), "windows": torch.tensor(windows).view(*shape, 4)}
+    return {"values": best.values, "indices": best.indices, "boxes": torch.tensor(boxes).view(*shape, 4), **told}
+
+
+def _in_order(groups: Sequence[Group], parts: Sequence[Tensor]) -> Tensor:
+    """Rows of the groups in the order in which they were asked for."""
+    order = torch.tensor([row for group in groups for row in group.rows])
+    whole = torch.cat(list(parts))
+    return torch.empty_like(whole).index_copy_(0, order, whole)
+
+
+def _notes(found: Asked, fields: Fields, state: State) -> tuple[str, ...]:
+    notes: list[str | None] = [
+        fields.note(group.address) for group in found.groups if group.address and len(found.shapes[group.address]) == 3
+    ]
+    notes += [_ceiling(group, top) for group, top in zip(found.groups, state.tops, strict=True)]
+    faulty = sum(int(one.faulty.sum()) for one in state.moments)
+    if faulty:
+        notes.append(f"{faulty} values were not finite and are left out")
+    if state.refused:
+        notes.append(f"{state.refused} items are no pictures and were left out; the first: {state.refusals[0].reason}")
+    return tuple(note for note in notes if note)
+
+
+def _ceiling(group: Group, top: TopK) -> str | None:
+    """Whether the best of some units are equal, as after a ReLU6: their order says nothing, their gradient is zero."""
+    values = top.compute().values
+    flat = (values == values[:, :1]).all(1) & (values[:, 0] > 0) if values.shape[1] > 1 else torch.zeros(0)
+    if group.address is None or not flat.any():
+        return None
+    return (
+        f"{group.address}: the best of {int(flat.sum())} of {len(values)} units are all equal, as a rectifier with a ceiling "
+        "makes them; the layer before it tells them apart"
+    )
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double()
+
+
+def _plain(value: float | bool) -> float | bool | None:
+    return None if value != value else value

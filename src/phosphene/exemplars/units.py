@@ -1,0 +1,114 @@
+"""Which units a scan ranks, and what a network gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import RequestError
+from ..network.network import Network
+from ..objectives import units as kinds
+from ..objectives.expression import Objective
+from ..objectives.spec import coerce, several
+from ..results.question import fitted
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that are ranked together: channels of one layer at all their places, or objectives, one number a picture.
+
+    rows: their places in the order in which they were asked for; picked: the channels, None where all in their order
+    """
+
+    rows: tuple[int, ...]
+    address: str | None = None
+    picked: tuple[int, ...] | None = None
+    objectives: tuple[Objective, ...] = ()
+
+    def values(self, given: Mapping[str, Tensor]) -> Tensor:
+        """(b, units, places), float32"""
+        if self.address is None:
+            return torch.stack([objective(given) for objective in self.objectives], 1).float()[:, :, None]
+        tensor = given[self.address]
+        tensor = tensor.movedim(2, 1) if tensor.ndim == 3 else tensor  # tokens: their channels stand last
+        if self.picked is not None:
+            tensor = tensor[:, list(self.picked)]
+        return tensor.flatten(2).float() if tensor.ndim > 2 else tensor[:, :, None].float()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The objectives in the order asked for, in groups; shapes: of what their addresses give, without the batch axis."""
+
+    objectives: tuple[Objective, ...]
+    groups: tuple[Group, ...]
+    shapes: Shapes
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset().union(*(objective.reads for objective in self.objectives))
+
+    def place(self, row: int, place: int) -> tuple[str, int, int] | None:
+        """The address and the (y, x) that the entry of an objective stands for; None if it is of the whole picture."""
+        unit = self.objectives[row].only
+        if isinstance(unit, kinds.Neuron) and len(unit.place) == 3:
+            return unit.address, unit.place[1], unit.place[2]
+        if isinstance(unit, kinds.Channel) and len(self.shapes[unit.address]) == 3:
+            width = self.shapes[unit.address][2]
+            return unit.address, place // width, place % width
+        return None
+
+
+def asked(net: Network, objectives: Objective | str | Sequence[Objective | str]) -> Asked:
+    """What is to be ranked, checked against the network. Texts may name many units: channel:stage3.0:*."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    nothing = net.preprocess.mean_picture()
+
+    def shape(address: str) -> tuple[int, ...]:
+        if address not in shapes:
+            shapes[address] = tuple(net.features(nothing, address).shape[1:])
+        return shapes[address]
+
+    def channels(address: str) -> int:
+        return kinds.channels_of(shape(address))
+
+    given = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
+    wanted = [one for text in given for one in (several(text, channels) if isinstance(text, str) else [coerce(text)])]
+    if not wanted:
+        raise RequestError("no objectives; at least one is needed, such as channel:LAYER:*")
+    wanted = list(dict.fromkeys(wanted))
+    bound = tuple(one.resolved(net.index).bound(lambda photo, address: _features(net, photo, address)) for one in wanted)
+    for one in bound:
+        one.check({address: shape(address) for address in one.reads})
+    return Asked(bound, _groups(bound, shapes), shapes)
+
+
+def _groups(objectives: Sequence[Objective], shapes: Shapes) -> tuple[Group, ...]:
+    layers: dict[str, list[tuple[int, int]]] = {}
+    others: list[int] = []
+    for row, objective in enumerate(objectives):
+        unit = objective.only
+        if isinstance(unit, kinds.Channel):
+            layers.setdefault(unit.address, []).append((row, unit.index))
+        else:
+            others.append(row)
+    found = []
+    for address, pairs in layers.items():
+        picked = tuple(index for _, index in pairs)
+        every = picked == tuple(range(kinds.channels_of(shapes[address])))
+        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked))
+    if others:
+        found.append(Group(tuple(others), objectives=tuple(objectives[row] for row in others)))
+    return tuple(found)
+
+
+def _features(net: Network, photo: Tensor | str, address: str) -> Tensor:
+    from ..objectives.likeness import file_of
+    from ..pictures.reading import read
+
+    return net.features(fitted(net, photo if isinstance(photo, Tensor) else read(file_of(photo))), address)

@@ -1,0 +1,139 @@
+"""Lists of pictures: CSV or Parquet, of paths and URLs, itself a path or a URL."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import ExtraError, PictureError, RequestError, first_line, shown
+from .data import Label
+from .reading import LARGEST_BYTES, decode, read_file
+from .sources import LABELS, PICTURES, Files
+
+PATHS = ("path", "file", "file_name", "filename", "filepath", "url", "uri", *PICTURES)
+LARGEST_LIST = 1 << 30  # bytes
+
+
+def listed(text: str) -> Files:
+    """The pictures of a .csv, .tsv or .parquet file with a column of paths (path, file, url, image …) and perhaps of labels.
+
+    Paths are from the list's own folder on; a list from elsewhere (a URL) must name files of elsewhere.
+    """
+    remote = is_url(text)
+    content = _bytes(text) if remote else _local(Path(text))
+    rows = _parquet(text, content) if text.lower().endswith(".parquet") else _csv(text, content)
+    places, labels = _columns(text, rows)
+    paths = [_whole(text, remote, place) for place in places]
+    digest = hashlib.sha256("\n".join(f"{p}\0{label}" for p, label in zip(paths, labels, strict=True)).encode(errors="replace"))
+    return Files(text, paths, labels, f"list {digest.hexdigest()}", partial(_picture, remote))
+
+
+def is_url(text: str) -> bool:
+    return "://" in text
+
+
+def _local(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_LIST:
+            raise RequestError(f"list {shown(str(path))} has over {LARGEST_LIST >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"list {shown(str(path))} cannot be read: {error.strerror or first_line(error)}") from error
+
+
+def _bytes(url: str, limit: int = LARGEST_LIST) -> bytes:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ExtraError(
+            f"{shown(url)} needs the package fsspec: pip install 'phosphene[data]' ({first_line(error)})"
+        ) from error
+    try:
+        with fsspec.open(url, "rb") as file:
+            content: bytes = file.read(limit + 1)
+    except Exception as error:  # whatever the file system behind it raises
+        raise RequestError(f"{shown(url)} cannot be read: {type(error).__name__}: {first_line(error)}") from error
+    if len(content) > limit:
+        raise RequestError(f"{shown(url)} has over {limit >> 20} MiB")
+    return content
+
+
+Rows = tuple[Sequence[str], Sequence[Sequence[Any]]]  # heads, columns
+
+
+def _csv(name: str, content: bytes) -> Rows:
+    try:
+        told = content.decode("utf-8-sig")
+        lines = list(csv.reader(io.StringIO(told), delimiter="\t" if name.lower().endswith(".tsv") else ",", strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"list {shown(name)} is no CSV in UTF-8: {first_line(error)}") from error
+    rows = [line for line in lines if any(cell.strip() for cell in line)]
+    if len(rows) < 2:
+        raise RequestError(f"list {shown(name)} names no pictures; a line of heads and a line for each picture are needed")
+    heads = [head.strip() for head in rows[0]]
+    if (odd := next((i for i, row in enumerate(rows) if len(row) != len(heads)), None)) is not None:
+        raise RequestError(f"list {shown(name)}, line {odd + 1} has {len(rows[odd])} cells; {len(heads)} are needed")
+    return heads, list(zip(*rows[1:], strict=True))
+
+
+def _parquet(name: str, content: bytes) -> Rows:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ExtraError(
+            f"{shown(name)} needs the package pyarrow: pip install 'phosphene[data]' ({first_line(error)})"
+        ) from error
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        wanted = [head for head in table.column_names if head.lower() in (*PATHS, *LABELS)]
+        columns = [table.column(head).to_pylist() for head in wanted]
+    except Exception as error:  # pyarrow raises kinds of its own
+        raise RequestError(f"list {shown(name)} is no Parquet file that can be read: {first_line(error)}") from error
+    if not table.num_rows:
+        raise RequestError(f"list {shown(name)} names no pictures")
+    return wanted, columns
+
+
+def _columns(name: str, rows: Rows) -> tuple[list[str], list[Label]]:
+    heads, columns = [head.lower() for head in rows[0]], rows[1]
+    where = next((heads.index(head) for head in PATHS if head in heads), None)
+    if where is None:
+        raise RequestError(f"list {shown(name)} has the columns {shown(list(rows[0]))}; one of {', '.join(PATHS)} is needed")
+    if not all(isinstance(path, str) and path.strip() for path in columns[where]):
+        raise RequestError(f"list {shown(name)}: column {rows[0][where]} holds what is no path; a text in each line is needed")
+    label = next((heads.index(head) for head in LABELS if head in heads), None)
+    labels: list[Label] = [_label(value) for value in columns[label]] if label is not None else [None] * len(columns[where])
+    return [path.strip() for path in columns[where]], labels
+
+
+def _label(value: Any) -> Label:
+    if isinstance(value, str):
+        return value.strip() or None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _whole(name: str, remote: bool, place: str) -> str:
+    if is_url(place):
+        return place
+    if not remote:
+        return str(Path(name).parent / place)
+    if place.startswith("/") or ".." in PurePosixPath(place).parts:
+        return place  # refused when it is read: a list from elsewhere must not lead to the files of this machine
+    return f"{name.rsplit('/', 1)[0]}/{place}"
+
+
+def _picture(remote: bool, path: str) -> Tensor:
+    if is_url(path):
+        if remote and {"file", "local"} & {part.partition("://")[0].lower() for part in path.split("::")}:
+            raise PictureError(f"{shown(path)} is a file of this machine, which a list from elsewhere must not name")
+        return decode(io.BytesIO(_bytes(path, LARGEST_BYTES)), shown(path))
+    if remote:
+        raise PictureError(f"{shown(path)} leaves the folder of its list; a path inside it is needed")
+    return read_file(path)

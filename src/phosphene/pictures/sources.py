@@ -1,0 +1,229 @@
+"""Where data come from: folders, lists, Datasets, the Hugging Face hub. See `data.Source`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ExtraError, PictureError, RequestError, first_line, shown
+from .data import Item, Label, Source
+from .reading import decoded, read_file
+
+Thunks = Iterator[tuple[int, str, Callable[[], Item]]]
+PICTURES = ("image", "img", "picture", "pixel_values", "jpg", "png", "webp")  # what datasets call them
+LABELS = ("label", "labels", "fine_label", "target", "class", "cls")
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Picture files, one an item; `labels` has one each."""
+
+    name: str
+    paths: Sequence[str]
+    labels: Sequence[Label]
+    identity: str
+    read: Callable[[str], Tensor] = read_file
+    parallel: bool = True
+
+    @property
+    def count(self) -> int | None:
+        return len(self.paths)
+
+    def thunks(self, places: slice) -> Thunks:
+        for index in range(len(self.paths))[places]:
+            path, label = self.paths[index], self.labels[index]
+            yield index, path, partial(self._item, path, label)
+
+    def _item(self, path: str, label: Label) -> Item:
+        return Item(self.read(path), label)
+
+
+def folder(place: Path, out: Path | None = None) -> Files:
+    """All files in a folder, sorted; the label is the first folder on the way, if there is one. Hidden ones are passed over."""
+    inside = [path.relative_to(place) for path in _walked(place, out.resolve() if out else None)]
+    inside.sort(key=lambda path: path.as_posix())
+    if not inside:
+        raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
+    digest = hashlib.sha256()
+    for path in inside:
+        digest.update(f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape"))
+    labels = [path.parts[0] if len(path.parts) > 1 else None for path in inside]
+    return Files(str(place), [str(place / path) for path in inside], labels, f"folder {digest.hexdigest()}")
+
+
+def _walked(place: Path, skipped: Path | None) -> Iterator[Path]:
+    for root, folders, files in os.walk(place):
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(root, name).resolve() != skipped]
+        yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a dangling link: it is refused when it is read
+        return -1
+
+
+def listed(text: str) -> Files:
+    from .lists import listed as read_list
+
+    return read_list(text)
+
+
+@dataclass(frozen=True, eq=False)
+class MapStyle:
+    """Anything with a length and items by index: a Dataset, a sequence, a tensor."""
+
+    data: Any
+    name: str
+    total: int
+    classes: Sequence[str] | None = None
+    parallel: bool = False  # a Dataset need not bear threads
+
+    @property
+    def identity(self) -> str:
+        """Its length and what some items hold: all would have to be read."""
+        digest = hashlib.sha256(str(getattr(self.data, "_fingerprint", "")).encode())  # Hugging Face's own
+        for index in sorted({0, self.total // 2, self.total - 1}):
+            try:
+                digest.update(self._item(index).picture.contiguous().numpy().tobytes())
+            except Exception as error:  # one that is no picture is told when it is scanned
+                digest.update(type(error).__name__.encode())
+        return f"{self.name} {self.total} {digest.hexdigest()}"
+
+    @property
+    def count(self) -> int | None:
+        return self.total
+
+    def thunks(self, places: slice) -> Thunks:
+        for index in range(self.total)[places]:
+            yield index, f"item-{index}", partial(self._item, index)
+
+    def _item(self, index: int) -> Item:
+        return item_of(self.data[index], self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class InOrder:
+    """What can only be read from its beginning: an iterable Dataset."""
+
+    data: Any
+    name: str
+    identity: str
+    classes: Sequence[str] | None = None
+    count: int | None = None
+    parallel: bool = False
+
+    def thunks(self, places: slice) -> Thunks:
+        # An item is taken out here, since one that is passed over must be taken out too; reading it may fail on its own.
+        for index, given in islice(enumerate(self.data), places.start, places.stop, places.step):
+            yield index, f"item-{index}", partial(item_of, given, self.classes)
+
+
+def dataset(data: Any) -> Source:
+    """A map-style or iterable Dataset, a sequence of pictures, or one tensor (n, c, h, w)."""
+    name = type(data).__name__
+    classes = _classes(getattr(data, "classes", None))
+    if isinstance(data, torch.utils.data.DataLoader):
+        raise RequestError("data is a DataLoader; its Dataset is needed: loader.dataset")
+    if isinstance(data, Tensor) and data.ndim != 4:
+        raise RequestError(f"data is a tensor {tuple(data.shape)}; pictures (n, c, h, w) are needed")
+    in_order = isinstance(data, torch.utils.data.IterableDataset)
+    if not in_order and callable(getattr(data, "__getitem__", None)) and callable(getattr(data, "__len__", None)):
+        if isinstance(data, dict | str | bytes):
+            raise RequestError(f"data is {shown(data)}; a folder, a list or a Dataset is needed")
+        if not len(data):
+            raise RequestError(f"data {name} is empty; at least one picture is needed")
+        return MapStyle(data, name, len(data), classes)
+    if not callable(getattr(data, "__iter__", None)):
+        raise RequestError(f"data is {shown(data)}; a folder, a list or a Dataset is needed")
+    if iter(data) is data:
+        raise RequestError(f"data is a {name}, which can be read once alone; an iterable Dataset or a sequence is needed")
+    return InOrder(data, name, name, classes)
+
+
+def hugging_face(text: str) -> Source:
+    """NAME[?split=train&config=…]: a data set of the hub, or a folder of one. No code of the data set's is run."""
+    name, _, options = text.partition("?")
+    given = dict(parse_qsl(options))
+    if extra := sorted(set(given) - {"split", "config"}):
+        raise RequestError(f"data hf:{name} has {shown(extra)}; it takes split and config")
+    try:
+        import datasets
+    except ImportError as error:
+        raise ExtraError(
+            f"hf:{name} needs the package datasets: pip install 'phosphene[data]' ({first_line(error)})"
+        ) from error
+    try:
+        data = datasets.load_dataset(name, given.get("config"), split=given.get("split", "train"))
+    except Exception as error:  # of the network, the hub, the files: the library raises many kinds
+        raise RequestError(f"data hf:{name} does not open: {type(error).__name__}: {first_line(error)}") from error
+    label = next((key for key in LABELS if key in (data.features or {})), None)
+    names = getattr(data.features[label], "names", None) if label else None
+    if not len(data):
+        raise RequestError(f"data hf:{text} is empty; at least one picture is needed")
+    return MapStyle(data, f"hf:{text}", len(data), _classes(names))
+
+
+def item_of(given: Any, classes: Sequence[str] | None = None) -> Item:
+    """An item as a Dataset gives it: a picture, (picture, label, …), or a mapping that holds them.
+
+    A picture is a PIL image, a float tensor (c, h, w) or (1, c, h, w) in [0, 1], or bytes (c, h, w) or (h, w, c).
+    """
+    label: Any = None
+    if isinstance(given, dict):
+        label = next((given[key] for key in LABELS if key in given), None)
+        key = next((key for key in PICTURES if key in given), None)
+        if key is None:
+            raise PictureError(f"it has {shown(sorted(map(str, given)))}; one of {', '.join(PICTURES)} is needed")
+        given = given[key]
+    elif isinstance(given, tuple | list):
+        given, label = (given[0] if given else None), (given[1] if len(given) > 1 else None)
+    return Item(picture_of(given), _label(label, classes))
+
+
+def picture_of(given: Any) -> Tensor:
+    if isinstance(given, Image.Image):
+        return decoded(given, "of the data set")
+    if isinstance(given, np.ndarray):
+        given = torch.from_numpy(np.ascontiguousarray(given))
+    if not isinstance(given, Tensor):
+        raise PictureError(f"it is {shown(given)}; a picture is needed: a PIL image, or a tensor (c, h, w)")
+    picture = given.detach().cpu()
+    if picture.ndim == 2:
+        picture = picture[None]
+    if picture.ndim == 3:
+        if picture.dtype == torch.uint8 and picture.shape[-1] in (1, 3) and picture.shape[0] not in (1, 3):
+            picture = picture.permute(2, 0, 1)
+        picture = picture[None]
+    if picture.ndim != 4 or len(picture) != 1:
+        raise PictureError(f"it is {given.dtype} {tuple(given.shape)}; a picture (c, h, w) is needed")
+    return picture / 255 if picture.dtype == torch.uint8 else picture
+
+
+def _label(label: Any, classes: Sequence[str] | None) -> Label:
+    if isinstance(label, Tensor | np.ndarray | np.generic) and getattr(label, "size", 1) != 0 and np.ndim(label) == 0:
+        label = label.item()
+    if isinstance(label, str):
+        return label
+    if isinstance(label, bool) or not isinstance(label, int):
+        return None
+    return classes[label] if classes and 0 <= label < len(classes) else label
+
+
+def _classes(names: Any) -> tuple[str, ...] | None:
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return None
