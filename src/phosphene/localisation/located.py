@@ -1,0 +1,103 @@
+"""Located: boxes and masks of what maps are large at, and the photographs with them drawn in."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .. import checks
+from ..pictures import colour as colours
+from ..pictures import contact_sheet
+from ..results.heatmap import Heatmap
+from ..results.record import Record
+from .drawing import drawn
+
+SIDE = 224  # pixels of a tile of the sheet
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """What `locate` gives.
+
+    boxes    (b, 4) float32: left, top, right, bottom in pixels of the picture, right and bottom outside; of each map the box
+             of its largest component, (0, 0, 0, 0) where there is none
+    every    per map (n, 4), that box first and those of further components
+    masks    per map (h, w) bool, of the picture's size
+    points   (b, 2) float32: x and y of the middle of the pixel where the map is largest
+    pictures per map (c, h, w) in [0, 1]: what the boxes are of
+    heatmap  the maps
+    method, threshold  how they were cut
+    """
+
+    boxes: Tensor
+    every: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+    points: Tensor
+    pictures: tuple[Tensor, ...]
+    heatmap: Heatmap
+    method: str
+    threshold: float | str
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __repr__(self) -> str:
+        return f"Located({self.method}, {len(self)}: {', '.join(str(box) for box in self.boxes.round().int().tolist()[:3])} …)"
+
+    def notes(self, item: int = 0) -> tuple[str, ...]:
+        """Sentences on what may mislead: those of the map, and where no box was found."""
+        place = self._place(item)
+        nothing = () if len(self.every[place]) else ("nothing: no place of the map is positive, so there is no box",)
+        return self.heatmap.items[place].notes + nothing
+
+    def image(self, item: int = 0, *, contour: bool = True) -> Image.Image:
+        """The photograph with its boxes, the first one thicker, and the outline of the mask."""
+        place = self._place(item)
+        return colours.image_of(drawn(self.pictures[place], self.every[place], self.masks[place] if contour else None))
+
+    def sheet(self) -> Image.Image:
+        """The photographs with their boxes, named."""
+        tiles = [self.tile(i) for i in range(len(self))]
+        return contact_sheet.contact_sheet(tiles, title=f"{self.heatmap.title} · {self.method}")
+
+    def tile(self, item: int = 0) -> contact_sheet.Tile:
+        """One of the sheet: the photograph on a white square of 224 px, its name, the class and the score."""
+        image = self.image(item)
+        image.thumbnail((SIDE, SIDE))
+        square = Image.new("RGB", (SIDE, SIDE), "white")
+        square.paste(image, (0, SIDE - image.height))  # on the ground, next to the words
+        said = self.heatmap.items[self._place(item)]
+        return contact_sheet.Tile(square, (Path(said.image).name, *said.label))
+
+    def to_dict(self, item: int = 0) -> dict[str, Any]:
+        """Plain numbers and words of one map: what was asked and the boxes, in tenths of a pixel."""
+        place = self._place(item)
+        boxes = [[round(side, 1) for side in box] for box in self.every[place].tolist()]
+        said = self.heatmap.items[place].to_dict()
+        more = {"locate": self.method, "threshold": self.threshold, "boxes": boxes, "size": list(self.masks[place].shape)}
+        point = [round(side, 1) for side in self.points[place].tolist()]
+        return said | more | {"point": point, "notes": list(self.notes(place))}
+
+    def signed_record(self, item: int) -> Record:
+        """The Record of the map, with how it was cut and the hash of `image`'s pixels."""
+        place, record = self._place(item), self.heatmap.record
+        cut = record.recipe | {"locate": self.method, "threshold": self.threshold}
+        pixels = colours.pixels_sha256(self.image(place))
+        return replace(record, recipe=cut, position=place, pixels_sha256=pixels, verb="locate")
+
+    def _place(self, item: int) -> int:
+        return checks.whole("item", item, low=0, high=len(self) - 1)
+
+    def _repr_html_(self) -> str:
+        memory = io.BytesIO()
+        self.sheet().save(memory, "PNG")
+        data = base64.b64encode(memory.getvalue()).decode()
+        title = html.escape(self.heatmap.title)
+        return f'<figure><img alt="{title}" style="max-width:100%" src="data:image/png;base64,{data}"></figure>'
