@@ -72,6 +72,7 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "samples": 2,
         "chunk": 1,
         "contour": False,
+        "trust": False,
         "seed": 5,
     }
 

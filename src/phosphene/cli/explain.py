@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import PictureError, RequestError, shown
+from ..errors import PictureError, RequestError
 from . import options
-from .class_model import told_name
+from .photographs import asked_of, files_in, none_of, readable, tell_notes
+from .trust import Trusting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,9 @@ def explain(
         int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
     ] = None,
     contour: Annotated[bool, typer.Option("--contour", help="Also each picture with lines of equal value.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also measure how far the first maps can be trusted, a random map beside them.")
+    ] = False,
     seed: options.Seed = 0,
     device: options.Device = None,
     out: options.Out = Path("out"),
@@ -68,8 +72,8 @@ def explain(
     if classes and objectives:
         raise RequestError("of what? give -c CLASS or --objective TEXT, not both")
     names = list(dict.fromkeys(methods or ["saliency"]))
-    found = _methods(names, samples)
-    paths = _files(photos, out)
+    found = named_methods(names, samples)
+    paths = files_in(photos, out)
     net = options.opened(model, device)
 
     from ..results.map_folder import MapFolder
@@ -82,9 +86,10 @@ def explain(
         "samples": samples,
         "chunk": chunk,
         "contour": contour,
+        "trust": trust,
         "seed": seed,
     }
-    asking = _Asking(net, found, _asked(net, classes, objectives), seed, chunk)
+    asking = _Asking(net, found, asked_of(net, classes, objectives), seed, chunk)
 
     def folder() -> MapFolder:
         return MapFolder(
@@ -97,7 +102,8 @@ def explain(
             contour=contour,
         )
 
-    raise typer.Exit(_explained(asking, paths, folder))
+    trusting = Trusting(net, found, seed, chunk) if trust else None
+    raise typer.Exit(_explained(asking, paths, folder, trusting))
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class _Asking:
         return [verb(self.net, pictures, objectives, method=method, **settings) for method in self.methods]
 
 
-def _methods(names: list[str], samples: int | None) -> list[Method]:
+def named_methods(names: list[str], samples: int | None) -> list[Method]:
     """Those of these names; `samples` is of those that have any."""
     from ..results.method import Sampled, find_method
 
@@ -137,48 +143,7 @@ def _methods(names: list[str], samples: int | None) -> list[Method]:
     return [find_method(method, samples) if isinstance(method, Sampled) else method for method in found]
 
 
-def _asked(net: Network, classes: list[str] | None, objectives: list[str] | None) -> list[Objective]:
-    """The objectives, found to be inside the network before any picture is read."""
-    from ..objectives.spec import several
-    from ..objectives.units import channels_of, logit
-    from ..results.question import Question
-
-    nothing = net.preprocess.mean_picture()
-
-    def channels(address: str) -> int:
-        return channels_of(tuple(net.features(nothing, address).shape[1:]))
-
-    asked = [logit(told_name(net.classes, net.index(name))) for name in classes or ()]
-    asked += [one for text in objectives or () for one in several(text, channels)]
-    if asked:
-        Question.of(net, nothing, asked)
-    return list(dict.fromkeys(asked))
-
-
-def _files(photos: list[Path], out: Path) -> list[Path]:
-    """The files, and those in the folders: none that is hidden, none that lies where we write."""
-    found: list[Path] = []
-    for place in photos:
-        if not place.is_dir():
-            found.append(place)
-            continue
-        files = [
-            path for path in sorted(place.rglob("*")) if path.is_file() and not _skipped(path.relative_to(place), place, out)
-        ]
-        if not files:
-            raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
-        found += files
-    return list(dict.fromkeys(found))
-
-
-def _skipped(inside: Path, place: Path, out: Path) -> bool:
-    if any(part.startswith(".") for part in inside.parts):
-        return True
-    written, root = out.resolve(), place.resolve()
-    return written != root and (root / inside).is_relative_to(written)
-
-
-def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolder]) -> int:
+def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolder], trusting: Trusting | None) -> int:
     """Explain picture after picture; gives the exit status. One that cannot be read is named, and the others are done.
 
     The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
@@ -196,34 +161,28 @@ def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolde
                     run = run or folder()
                     run.add(heatmaps)
                 progress.advance(task, len(photos))
-                _tell_notes(heatmaps)
+                tell_notes(heatmaps)
+                if trusting is not None:
+                    trusting.add(heatmaps, progress)
         except KeyboardInterrupt:
             if run is None:
                 raise
             progress.stop()
-            _finish(run, refused)
+            _finish(run, refused, trusting)
             typer.echo(_interrupted(run), err=True)
             return 1
     if run is None:
-        raise PictureError(_none(refused))
-    _finish(run, refused)
+        raise PictureError(none_of(refused, "explained"))
+    _finish(run, refused, trusting)
     typer.echo(f"{_maps(run)}, contact_sheet.png and run.json are in {run.path}/")
     return 1 if refused else 0
 
 
 def _read(net: Network, paths: list[Path], refused: dict[str, str]) -> Iterator[dict[str, Tensor]]:
     """Fitted pictures (1, c, h, w) by their names, some at once; why others are not there is put into `refused`."""
-    from ..pictures.reading import read
-    from ..results.question import fitted
-
     some: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            some[str(path)] = fitted(net, read(path))
-        except PictureError as error:
-            refused[str(path)] = str(error)
-        except RequestError as error:
-            refused[str(path)] = f"picture {shown(str(path))}: {error}"
+    for name, _, picture in readable(net, paths, refused):
+        some[name] = picture
         if len(some) == AT_ONCE:
             yield some
             some = {}
@@ -231,23 +190,14 @@ def _read(net: Network, paths: list[Path], refused: dict[str, str]) -> Iterator[
         yield some
 
 
-def _finish(run: MapFolder, refused: dict[str, str]) -> None:
+def _finish(run: MapFolder, refused: dict[str, str], trusting: Trusting | None) -> None:
+    if trusting is not None and trusting.said is not None:
+        run.tell("trust", trusting.said.to_dict())
+        trusting.show()
     for name, reason in refused.items():
         run.failed(name, reason)
         typer.echo(f"phosphene: {reason}", err=True)
     run.finish()
-
-
-def _none(refused: dict[str, str]) -> str:
-    first = next(iter(refused.values()))
-    return first if len(refused) == 1 else f"none of {len(refused)} pictures can be explained; the first: {first}"
-
-
-def _tell_notes(heatmaps: Sequence[Heatmap]) -> None:
-    for heatmap in heatmaps:
-        for item in heatmap.items:
-            for note in item.notes:
-                typer.echo(f"note: {item.image}, {item.method} of {item.objective}: {note}", err=True)
 
 
 def _interrupted(run: MapFolder) -> str:

@@ -20,20 +20,23 @@ def perturbed(net: Network, seed: int = 0, strength: float = STRENGTH) -> Networ
     The numbers of a weight are of its own stream, (seed, "perturbed", its name). Buffers are kept, batch norm's statistics
     among them. The network itself is left as it was.
     """
-    twin = _copied(net.module)
+    twin = copied(net.module)
     if twin is None:
         return None
     with torch.inference_mode(False), torch.no_grad():
         for name, weight in twin.named_parameters():
             drawn = torch.randn(weight.shape, generator=stream(seed, "perturbed", name))
             weight.copy_(weight * (1 + strength * drawn).to(weight))
-    # As `net` in everything else, what picks its scores included.
-    return Network(
-        twin, net.preprocess, net.classes, output=net._output, name=f"{net.name}, perturbed", batch=net.batch, notes=net.notes
-    )
+    return with_module(net, twin, "perturbed")
 
 
-def _copied(module: nn.Module) -> nn.Module | None:
+def with_module(net: Network, module: nn.Module, word: str) -> Network:
+    """As `net` in everything else, what picks its scores included."""
+    name = f"{net.name}, {word}"
+    return Network(module, net.preprocess, net.classes, output=net._output, name=name, batch=net.batch, notes=net.notes)
+
+
+def copied(module: nn.Module) -> nn.Module | None:
     """A copy that shares no memory with the module."""
     with torch.inference_mode(False), torch.no_grad():
         try:

@@ -48,6 +48,7 @@ class MapFolder:
         self._started = time.monotonic()
         self._items: list[dict[str, Any]] = []
         self._failed: list[dict[str, str]] = []
+        self._more: dict[str, Any] = {}
         self._taken: set[str] = set()
         self._rows: list[list[contact_sheet.Tile]] = []
         self._sheets = 0
@@ -78,6 +79,11 @@ class MapFolder:
     def failed(self, image: str, reason: str) -> None:
         """Note a picture of which there is no map."""
         self._failed.append({"image": image, "reason": reason})
+        self._write()
+
+    def tell(self, word: str, said: dict[str, Any]) -> None:
+        """Put more into run.json, under a word of its own."""
+        self._more[word] = said
         self._write()
 
     def finish(self) -> Path:
@@ -120,6 +126,7 @@ class MapFolder:
 
     def _write(self) -> Path:
         said = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items}
+        said |= self._more
         if self._failed:
             said["failed"] = self._failed
         if self.missing:
