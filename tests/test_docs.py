@@ -45,7 +45,7 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not broken
 
 
-@pytest.mark.parametrize("kind", ["recipes", "sources", "priors", "projections", "views", "methods"])
+@pytest.mark.parametrize("kind", ["recipes", "sources", "priors", "projections", "views", "methods", "sinks"])
 def test_the_readme_names_what_is_registered(kind: str) -> None:
     missing = [name for name in registry.names(kind) if not re.search(rf"`{re.escape(name)}[`:]", README)]
     assert not missing

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import evaluation as evaluation
+    from . import training as training
+    from .accumulate.feature_index import FeatureIndex
     from .attribution.explain import explain
     from .cams.cam import cam
     from .errors import Interrupted, PhospheneError
+    from .exemplars.examples import Examples, examples
+    from .inspection.activations import activations
+    from .inspection.filters import filters
+    from .localisation.locate import locate
     from .network.load import load
     from .network.network import Network
     from .network.preprocess import Preprocess
@@ -35,16 +41,24 @@ if TYPE_CHECKING:
     from .rendering.rerun import rerun
     from .rendering.spectral import fourier, phase
     from .rendering.views import colour, crop, cutout, jitter, noise, rotate, scale, shift
+    from .results.activations import Activations
     from .results.dreamt import Dream
+    from .results.filters import Filters
     from .results.heatmap import Heatmap
     from .results.kinds import Rendering
+    from .results.neighbours import Neighbours
     from .results.record import Record
 
 # Imported when first asked for: `import phosphene` costs nothing, and `phosphene --help` needs no torch.
 _WHERE = {
+    "accumulate.feature_index": ("FeatureIndex",),
     "attribution.explain": ("explain",),
     "cams.cam": ("cam",),
     "errors": ("Interrupted", "PhospheneError"),
+    "exemplars.examples": ("Examples", "examples"),
+    "inspection.activations": ("activations",),
+    "inspection.filters": ("filters",),
+    "localisation.locate": ("locate",),
     "network.load": ("load",),
     "network.network": ("Network",),
     "network.preprocess": ("Preprocess",),
@@ -63,18 +77,26 @@ _WHERE = {
     "rendering.rerun": ("rerun",),
     "rendering.spectral": ("fourier", "phase"),
     "rendering.views": ("colour", "crop", "cutout", "jitter", "noise", "rotate", "scale", "shift"),
+    "results.activations": ("Activations",),
     "results.dreamt": ("Dream",),
+    "results.filters": ("Filters",),
     "results.heatmap": ("Heatmap",),
     "results.kinds": ("Rendering",),
+    "results.neighbours": ("Neighbours",),
     "results.record": ("Record",),
 }
-_PACKAGES = ("evaluation",)
+_PACKAGES = ("evaluation", "training")
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "Activations",
     "Dream",
+    "Examples",
+    "FeatureIndex",
+    "Filters",
     "Heatmap",
     "Interrupted",
+    "Neighbours",
     "Network",
     "Objective",
     "PhospheneError",
@@ -82,6 +104,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Rendering",
+    "activations",
     "blur",
     "cam",
     "caricature",
@@ -96,13 +119,16 @@ __all__ = [
     "decay",
     "direction",
     "dream",
+    "examples",
     "explain",
+    "filters",
     "fourier",
     "jitter",
     "l1",
     "l2",
     "layer",
     "load",
+    "locate",
     "logit",
     "match",
     "neuron",

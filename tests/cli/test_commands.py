@@ -37,7 +37,8 @@ def said(path: str) -> dict[str, Any]:
 
 
 def test_the_commands_are_these() -> None:
-    drawing = ["class-model", "render", "dream", "explain", "sweep", "tune"]
+    drawing = ["class-model", "render", "dream", "explain", "locate", "examples"]
+    drawing += ["neighbours", "filters", "activations", "sweep", "tune"]
     assert list(COMMANDS) == [*drawing, "gap-head", "layers", "rerun", "doctor", "statistics"]
 
 

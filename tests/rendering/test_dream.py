@@ -45,9 +45,7 @@ class Interrupting:
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"strength": 0.0}, {"strength": 0, "octaves": 3, "jitter": 9}])
-def test_without_steps_or_strength_the_photograph_comes_back_bit_for_bit(
-    robust: ph.Network, settings: dict[str, Any]
-) -> None:
+def test_without_steps_or_strength_the_photograph_comes_back_bit_for_bit(robust: ph.Network, settings: dict[str, Any]) -> None:
     picture = photo()
     made = dreamt(robust, picture, **settings)
     assert torch.equal(made.picture, picture)

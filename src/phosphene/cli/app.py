@@ -10,17 +10,25 @@ from typing import Annotated
 import typer
 
 from ..errors import PhospheneError, first_line
+from .activations import activations
+from .boxes import boxes
 from .class_model import class_model
 from .doctor import doctor
 from .dream import dream
 from .evaluate import evaluate
+from .examples import examples
 from .explain import explain
+from .filters import filters
 from .gap_head import gap_head
 from .layers import layers
+from .locate import locate
+from .memory import keep_memory
+from .neighbours import neighbours
 from .render import render
 from .rerun import rerun
 from .statistics import statistics
 from .sweep import sweep
+from .trust import trust
 from .tune import tune
 
 # What typer raises for a wrong request; the class itself is not public in every version.
@@ -35,8 +43,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (class_model, render, dream, explain, sweep, tune, gap_head, layers, rerun, doctor, statistics):
+for _command in (
+    class_model,
+    render,
+    dream,
+    explain,
+    locate,
+    examples,
+    neighbours,
+    filters,
+    activations,
+    sweep,
+    tune,
+    gap_head,
+    layers,
+    rerun,
+    doctor,
+    statistics,
+):
     app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
+evaluate.command(name="boxes", no_args_is_help=True)(boxes)
+evaluate.command(name="trust", no_args_is_help=True)(trust)
 app.add_typer(evaluate, name="evaluate")
 
 
@@ -87,6 +114,7 @@ def _told(error: BaseException | None, text: str, status: int, debug: bool) -> i
 
 def run() -> None:
     """The installed program."""
+    keep_memory()
     for told in (sys.stdout, sys.stderr):
         if isinstance(told, io.TextIOWrapper):
             told.reconfigure(errors="backslashreplace")  # a folder's name need not be text; saying it must not fail

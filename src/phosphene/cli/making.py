@@ -113,8 +113,8 @@ def whole() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def progress_bar() -> Progress:
-    """On standard error, where that is a terminal."""
+def progress_bar(counted: str = "steps") -> Progress:
+    """On standard error, where that is a terminal. counted: what it counts."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -123,7 +123,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("steps"),
+        TextColumn(counted),
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
