@@ -111,12 +111,12 @@ def seconds(timed: Timed) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", choices=[[], *RACES], default=list(RACES))
+    parser.add_argument("methods", nargs="*", help=", ".join(RACES))
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     net = resnet()
     print(HEAD)
-    for method in given.methods:
+    for method in given.methods or RACES:
         race(net, method, given.rounds)
 
 

@@ -173,7 +173,7 @@ def test_the_reference_figures_of_cam_and_those_of_the_default(lab: Path) -> Non
     centre, cam, default = table.rows
     assert table.count == 250
     assert (table.top1, table.top5) == pytest.approx((0.672, 0.884))
-    assert (centre.class_known, centre.pointing) == pytest.approx((0.52, 0.772))
+    assert (centre.class_known, centre.pointing) == pytest.approx((0.52, 0.836))  # 0.772 without the 15 pixels
     figures = (cam.class_known, cam.top1, cam.top5, cam.pointing)
     assert figures == pytest.approx((0.540, 0.624, 0.492, 0.872), abs=0.01)
     assert cam.max_box_acc == pytest.approx(0.576, abs=0.01)

@@ -33,7 +33,7 @@ def test_the_views_are_averaged() -> None:
     assert tuple(larger.shape[2:]) == (16, 24)
     at_two = ph.Network(of.module, ph.Preprocess(size=(16, 24), mean=0.5, std=0.25))
     one = scaled(ph.cam(of, shown, "logit:0").values)
-    two = overlay.resized(scaled(ph.cam(at_two, larger, "logit:0").values), SIZE)
+    two = scaled(overlay.resized(ph.cam(at_two, larger, "logit:0").values, SIZE))
     fine = ph.explain(of, shown, "logit:0", method=FineCam(scales=(1.0, 2.0), mirrored=False))
     assert close(fine.values, (one + two) / 2)
 

@@ -30,7 +30,7 @@ _STEP = 8  # pixels: sides of an enlarged picture are whole multiples, so that s
 
 @dataclass(frozen=True)
 class FineCam(Method):
-    """The mean over views of max(M, 0) / max M, enlarged to the picture; M is Zhou's map, or Grad-CAM where there is none.
+    """The mean over views of max(M, 0) / max M, M enlarged to the picture; M is Zhou's map, or Grad-CAM where there is none.
 
     scales  sizes of the picture, in the network's own; mirrored  whether also left for right. Each view counts the same
     On a network with a GAP head M is Σ_k w_ck f_k to a factor, else Grad-CAM at the last layer with places. A network that runs
@@ -69,7 +69,7 @@ class FineCam(Method):
                 refused = refused or str(error)
                 continue
             layers = layers or found
-            total += overlay.resized(_positive(maps.flip(2) if mirror else maps), size)
+            total += _positive(overlay.resized(maps.flip(2) if mirror else maps, size))
             seen += 1
         note = (f"coarse: the network runs at its own size alone ({refused})",) if refused else ()
         return Maps(

@@ -20,7 +20,13 @@ from .located import Located
 from .threshold import level_of, mask_of
 
 Way = Literal["consensus", "graphcut", "threshold"]
-SMOOTHING = 6 / 224  # of the shorter side: σ of the blur of a map whose sign alternates from pixel to pixel
+SMOOTHING = 6 / 224  # of the shorter side: σ of the blur of a map of single pixels
+ROUGH = (
+    "saliency",
+    "vargrad",
+    "gradient_x_input",
+    "integrated_gradients",
+)  # of single pixels too, with a sign that means something
 LEAST = 0.1  # of the largest component's size: what is smaller is no further box
 
 
@@ -35,8 +41,8 @@ def locate(
 ) -> Located:
     """Boxes (left, top, right, bottom) in pixels, right and bottom outside, and masks, one of each map.
 
-    heatmap    what `cam` or `explain` gave; negative values speak against the objective and count as 0. Of a map whose sign
-               alternates from pixel to pixel |values| count, blurred, as they are shown
+    heatmap    what `cam` or `explain` gave; negative values speak against the objective and count as 0. Maps of
+               single pixels, as of gradients, are blurred; where their sign alternates |values| are
     method     threshold: what exceeds a number. graphcut: that is parted from the rest by its colours and edges, as OpenCV's
                GrabCut does; the extra `opencv`. consensus: the mean of boxes by many thresholds and by graph cut; likewise
     picture    the photographs (1, c, h, w) that the pictures were fitted from, one for all or one per map: boxes and masks are
@@ -101,9 +107,9 @@ WAYS: dict[str, Callable[[Tensor, Tensor, float | str, int, float], tuple[Tensor
 def places(heatmap: Heatmap) -> Tensor:
     """The maps (b, h, w) that boxes are looked for in: of the pictures' size, 0 or more."""
     fine = heatmap.upsampled()
-    if heatmap.by_size:
+    if heatmap.by_size or heatmap.method in ROUGH:
         sigma = max(SMOOTHING * min(fine.shape[1:]), 0.5)
-        fine = torch.stack([overlay.blurred(one.abs(), sigma) for one in fine])
+        fine = torch.stack([overlay.blurred(one.abs() if heatmap.by_size else one, sigma) for one in fine])
     return fine.clamp(min=0)
 
 
