@@ -151,6 +151,18 @@ def test_score_cam_weighs_by_the_softmax_of_what_is_seen_through_each_map() -> N
     assert close(ph.cam(of, shown, "logit:c", method="score_cam").values[0], (worth.softmax(0)[:, None, None] * f[0]).sum(0))
 
 
+def test_score_cam_in_half_precision_is_nearly_the_same() -> None:
+    of, shown = net(nn.ReLU()), pictures(1)
+    full, half = (ph.cam(of, shown, "logit:c", method=ScoreCam(precision=p)).values for p in ("full", "half"))
+    assert close(half, full, 0.05)
+    assert not torch.equal(half, full)
+
+
+def test_score_cam_knows_two_precisions() -> None:
+    with pytest.raises(RequestError, match="precision 'double'; auto, full or half is needed"):
+        ScoreCam(precision="double")  # type: ignore[arg-type]  # on purpose
+
+
 def test_score_cam_asks_about_no_map_that_is_the_same_everywhere() -> None:
     of = net(nn.ReLU())
     h = ph.cam(of, torch.full((1, 3, *SIZE), 0.5), "logit:c", method="score_cam")

@@ -15,12 +15,21 @@ from . import probe
 from .folding import Folds, fold
 
 Precision = Literal["auto", "full", "half"]
+HALF_FROM = 96  # pixels of the shorter side
 AGREE = 1e-4  # of the largest score: by how much a prepared network's may differ from the plain one's
 
 
 def check(precision: str) -> None:
     if precision not in ("auto", "full", "half"):
         raise RequestError(f"precision {shown(precision)}; auto, full or half is needed")
+
+
+def wants_half(precision: Precision, dtype: torch.dtype, device: torch.device, sides: tuple[int, int]) -> bool:
+    """auto: in bfloat16 where the hardware is made for it, for pictures large enough that time matters."""
+    check(precision)
+    if precision == "auto":
+        return dtype == torch.float32 and min(sides) >= HALF_FROM and native_half(device)
+    return precision == "half"
 
 
 def native_half(device: torch.device) -> bool:

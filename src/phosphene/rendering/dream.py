@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import torch
 from torch import Tensor
 
 from .. import checks
@@ -20,7 +19,6 @@ from ..objectives.spec import coerce
 from ..results.dreamt import Dream
 from ..results.record import Record, environment
 from .dreamer import Dreamer, Settings
-from .job import HALF_FROM
 from .observers import Observer
 from .octaves import within
 
@@ -79,7 +77,7 @@ def dream(
     wanted = _resolved(net, objective)
     picture = _fitted(net, photo, "photo")
     shown_to = None if guide is None else within(_fitted(net, guide, "guide"), settings.tile)
-    half = _half(net, picture, precision)
+    half = prepared.wants_half(precision, net.dtype, net.device, (int(picture.shape[2]), int(picture.shape[3])))
     dreamer = Dreamer(
         net,
         wanted,
@@ -121,13 +119,6 @@ def _fitted(net: Network, picture: Tensor, name: str) -> Tensor:
         raise RequestError(f"{name} holds {low:g} to {high:g}; numbers in [0, 1] are needed")
     matched = net.preprocess.replace(size=sides, resize=None).fit(picture.detach().float())
     return matched.clamp(0, 1)  # weighted sums of colours may pass 1 by a rounding
-
-
-def _half(net: Network, picture: Tensor, precision: Precision) -> bool:
-    """As `render` chooses."""
-    if precision == "auto":
-        return net.dtype == torch.float32 and min(picture.shape[2:]) >= HALF_FROM and prepared.native_half(net.device)
-    return precision == "half"
 
 
 def _record(

@@ -25,8 +25,6 @@ from .loop import Ascended, Ascent
 from .observers import Observer, affordable, frame_steps
 from .recipe import Recipe
 
-HALF_FROM = 96  # pixels of the shorter side
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -92,7 +90,7 @@ class Job:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
-        half = _half(precision, net, size)
+        half = prepared.wants_half(precision, net.dtype, net.device, size)
         return cls(net, items, recipe, size, together, kept, half, tuple(observers), sha256 or net.sha256())
 
     def run(self, first: int, count: int) -> Rendering:
@@ -169,14 +167,6 @@ class Job:
         seeds = tuple(item.seed for item in items)
         several = seeds if len(set(seeds)) > 1 else ()
         return tuple(replace(record, position=i, seed=seed, seeds=several) for i, seed in enumerate(seeds))
-
-
-def _half(precision: prepared.Precision, net: Network, size: tuple[int, int]) -> bool:
-    """auto: in bfloat16 where the hardware is made for it, for pictures large enough that time matters."""
-    prepared.check(precision)
-    if precision == "auto":
-        return net.dtype == torch.float32 and min(size) >= HALF_FROM and prepared.native_half(net.device)
-    return precision == "half"
 
 
 def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:

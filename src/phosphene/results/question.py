@@ -114,9 +114,9 @@ class Question:
             done += len(some)
             yield some, part
 
-    def value_of(self, jobs: Sequence[tuple[int, int]], seen: Callable[[int, int], Tensor]) -> Tensor:
+    def value_of(self, jobs: Sequence[tuple[int, int]], seen: Callable[[int, int], Tensor], half: bool = False) -> Tensor:
         """The objectives' values (n,), on the CPU, at changed pictures: job (i, k) is objective i at `seen(i, k)` (c, h, w)."""
-        with torch.no_grad(), self.net.reading(self.network_seed) as read:
+        with torch.no_grad(), self.net.reading(self.network_seed, half=half) as read:
 
             def run(some: Sequence[tuple[int, int]]) -> Tensor:
                 pictures = torch.stack([seen(i, k) for i, k in some])
