@@ -143,6 +143,12 @@ class Fluent:
 
         return callback(self)
 
+    def for_keras(self) -> Any:
+        """A Callback for Keras 3 on torch: `model.fit(callbacks=[…])`."""
+        from .keras import callback
+
+        return callback(self)
+
     def for_torchbearer(self) -> Any:
         """A Callback for torchbearer's `Trial(callbacks=[…])`."""
         from .torchbearer import callback
