@@ -68,6 +68,7 @@ def dream(
     Source: Mordvintsev, Olah & Tyka 2015, "Inceptionism", and its notebooks. Differs: tiles overlap (see `tiling`).
 
     >>> import phosphene as ph
+    >>> import torch
     >>> net = ph.load("demo:robust")
     >>> ph.dream(net, torch.rand(1, 3, 48, 40), "layer:stage3.0:squares", octaves=2, steps=1).picture.shape
     torch.Size([1, 3, 48, 40])
