@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from torch import Tensor
 from .. import checks
 from ..pictures import colour as colours
 from ..pictures import contact_sheet
+from ..pictures.notebook import figure
 from ..results.heatmap import Heatmap
 from ..results.record import Record
 from .drawing import drawn
@@ -96,8 +94,4 @@ class Located:
         return checks.whole("item", item, low=0, high=len(self) - 1)
 
     def _repr_html_(self) -> str:
-        memory = io.BytesIO()
-        self.sheet().save(memory, "PNG")
-        data = base64.b64encode(memory.getvalue()).decode()
-        title = html.escape(self.heatmap.title)
-        return f'<figure><img alt="{title}" style="max-width:100%" src="data:image/png;base64,{data}"></figure>'
+        return figure(self.sheet(), self.heatmap.title)

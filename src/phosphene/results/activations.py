@@ -15,7 +15,8 @@ from .. import checks
 from ..errors import RequestError, UnknownNameError, shown
 from ..pictures import bars, contact_sheet, files, overlay
 from ..pictures import colour as colours
-from .anatomy import Part, html_of, save
+from ..pictures.notebook import figure
+from .anatomy import Part, save
 from .record import Record
 
 _SIDES = ((64, 96), (256, 64))  # up to so many channels tiles of at least so many pixels; more of them 40
@@ -131,7 +132,7 @@ class ChannelMaps(Part):
         return said | ({"notes": list(self.notes)} if self.notes else {})
 
     def _repr_html_(self) -> str:
-        return html_of(self.image(), f"{self.layer} of {self.image_name}", self.notes)
+        return figure(self.image(), f"{self.layer} of {self.image_name}", self.notes)
 
     @cached_property
     def _top(self) -> float:
@@ -200,7 +201,7 @@ class Activations:
         return path
 
     def _repr_html_(self) -> str:
-        return "".join(html_of(one.image(), one.layer, (*self.notes, *one.notes)) for one in self.maps)
+        return "".join(figure(one.image(), one.layer, (*self.notes, *one.notes)) for one in self.maps)
 
 
 def depth_of(found: Activations) -> dict[str, Any]:

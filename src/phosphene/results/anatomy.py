@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import time
 from abc import ABC, abstractmethod
@@ -121,13 +118,3 @@ def save(folder: str | Path, command: str, parts: Sequence[Part], more: dict[str
     for part in parts:
         run.add(part)
     return run.write()
-
-
-def html_of(image: Image.Image, title: str, notes: Sequence[str]) -> str:
-    """A figure for a notebook, with its notes."""
-    memory = io.BytesIO()
-    image.save(memory, "PNG")
-    data = base64.b64encode(memory.getvalue()).decode()
-    said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    picture = f'<img alt="{html.escape(title)}" style="max-width:100%" src="data:image/png;base64,{data}">'
-    return f"<figure>{picture}{f'<ul>{said}</ul>' if said else ''}</figure>"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, files
+from ..pictures.notebook import figure
 from .folder import RunFolder
 from .record import Record
 
@@ -84,12 +82,7 @@ class Dream:
         return said | ({"notes": list(self.notes)} if self.notes else {})
 
     def _repr_html_(self) -> str:
-        memory = io.BytesIO()
-        self.image().save(memory, "PNG")
-        data = base64.b64encode(memory.getvalue()).decode()
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        picture = f'<img alt="{html.escape(self.objective)}" style="max-width:100%" src="data:image/png;base64,{data}">'
-        return f"<figure>{picture}{f'<ul>{said}</ul>' if said else ''}</figure>"
+        return figure(self.image(), self.objective, self.notes)
 
 
 class DreamFolder(RunFolder):

@@ -14,7 +14,8 @@ from torch import Tensor
 from .. import checks
 from ..pictures import colour as colours
 from ..pictures import colourmap, contact_sheet, overlay, tiles
-from .anatomy import Part, html_of, save
+from ..pictures.notebook import figure
+from .anatomy import Part, save
 from .record import Record
 
 DEAD = 1e-3  # of the largest norm in the layer: what is smaller adds nothing that a map would show
@@ -128,7 +129,7 @@ class Filters(Part):
         return said | ({"notes": list(self.notes)} if self.notes else {})
 
     def _repr_html_(self) -> str:
-        return html_of(self.image(), f"filters of {self.layer}", self.notes)
+        return figure(self.image(), f"filters of {self.layer}", self.notes)
 
     @cached_property
     def _top(self) -> float:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +16,7 @@ from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
 from ..pictures import colour as colours
 from ..pictures import contact_sheet, overlay
+from ..pictures.notebook import figure
 from .record import Record
 
 CONSTANT = 1e-6  # of the largest size: a map that varies less says nothing of places
@@ -255,12 +253,7 @@ class Heatmap:
         return run.finish()
 
     def _repr_html_(self) -> str:
-        memory = io.BytesIO()
-        self.sheet().save(memory, "PNG")
-        data = base64.b64encode(memory.getvalue()).decode()
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        picture = f'<img alt="{html.escape(self.title)}" style="max-width:100%" src="data:image/png;base64,{data}">'
-        return f"<figure>{picture}{f'<ul>{said}</ul>' if said else ''}</figure>"
+        return figure(self.sheet(), self.title, self.notes)
 
     def _photo(self, photo: Tensor | None, item: int) -> Tensor:
         if photo is None:

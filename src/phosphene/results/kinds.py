@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, contact_sheet
+from ..pictures.notebook import figure
 from ..pictures.transparency import opacity
 from .record import Record
 
@@ -160,12 +158,7 @@ class Rendering:
         return run.finish()
 
     def _repr_html_(self) -> str:
-        memory = io.BytesIO()
-        self.contact_sheet().save(memory, "PNG")
-        data = base64.b64encode(memory.getvalue()).decode()
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in (*self.notes, *(n for i in self.items for n in i.notes)))
-        picture = f'<img alt="{html.escape(self.title)}" style="max-width:100%" src="data:image/png;base64,{data}">'
-        return f"<figure>{picture}{f'<ul>{said}</ul>' if said else ''}</figure>"
+        return figure(self.contact_sheet(), self.title, (*self.notes, *(n for i in self.items for n in i.notes)))
 
     def _place(self, item: int) -> int:
         return checks.whole("item", item, low=0, high=len(self) - 1)

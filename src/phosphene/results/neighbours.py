@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..errors import RequestError, shown
 from ..pictures import colour, contact_sheet
-from .anatomy import Part, html_of, save
+from ..pictures.notebook import figure
+from .anatomy import Part, save
 from .record import Record
 
 THUMBNAIL = 160  # pixels of the longer side
@@ -125,7 +126,7 @@ class Neighbours(Part):
         return said | ({"notes": list(self.notes)} if self.notes else {})
 
     def _repr_html_(self) -> str:
-        return html_of(self.sheet(), f"neighbours of {self.image_name}", self.notes)
+        return figure(self.sheet(), f"neighbours of {self.image_name}", self.notes)
 
 
 def sheet_of(found: Sequence[Neighbours]) -> Image.Image:
