@@ -23,7 +23,7 @@ class BoxFolder(MapFolder):
         self._title = f"{located.heatmap.title} · {located.method}"
         new = [self._drawn(located, i, masks) for i in range(len(located))]
         self._items += new
-        self._write()
+        self.write()
         return new
 
     def _drawn(self, located: Located, i: int, masks: bool) -> dict[str, Any]:

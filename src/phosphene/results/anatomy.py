@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import colour, files
-from .record import Record, phosphene_version
+from .listing import Listing
+from .record import Record
 
 
 class Part(ABC):
@@ -44,43 +43,11 @@ class Part(ABC):
         return self.record.model["ref"].partition("?")[0].rpartition("/")[2]
 
 
-class PartFolder:
-    """A folder of parts: for each a PNG that carries its Record and a .npy. run.json is always whole, and says what is missing.
+class PartFolder(Listing):
+    """A Listing of parts: for each a PNG that carries its Record and a .npy. wanted: names as `add` is told them."""
 
-    wanted: names of all that are to come, as `add` is told them
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        command: str,
-        model: dict[str, str],
-        device: str = "cpu",
-        arguments: dict[str, Any] | None = None,
-        wanted: Sequence[str] = (),
-    ) -> None:
-        self.path = files.folder(path)
-        self._about = {
-            "phosphene": phosphene_version(),
-            "command": command,
-            "model": model,
-            "device": device,
-            "arguments": arguments or {},
-        }
-        self._wanted = tuple(wanted)
-        self._started = time.monotonic()
-        self._items: list[dict[str, Any]] = []
-        self._taken = {"run", "map", "depth"}
-        self.more: dict[str, Any] = {}  # what run.json says beside the items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def missing(self) -> list[str]:
-        done = {item["asked"] for item in self._items}
-        return [name for name in self._wanted if name not in done]
+    key = "asked"
+    reserved = ("run", "map", "depth")
 
     def add(self, part: Part, *, asked: str | None = None, image: Image.Image | None = None) -> Path:
         """Save one; gives the picture's path. image: another picture of it than `part.image()`."""
@@ -93,21 +60,6 @@ class PartFolder:
         self._items.append({"asked": asked or part.layer} | part.to_dict() | {"file": file.name, "array": f"{stem}.npy"})
         self.write()
         return file
-
-    def write(self) -> Path:
-        said = self._about | {"seconds": round(time.monotonic() - self._started, 3), **self.more, "items": self._items}
-        if self.missing:
-            said["missing"] = self.missing
-        return files.write_text(self.path / "run.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False))
-
-    def _stem(self, text: str) -> str:
-        """A name that no other part of this folder has, also where file systems do not tell case apart."""
-        stem = slug = files.slug(text)
-        number = 2
-        while stem.casefold() in self._taken:
-            stem, number = f"{slug}-{number}", number + 1
-        self._taken.add(stem.casefold())
-        return stem
 
 
 def save(folder: str | Path, command: str, parts: Sequence[Part], more: dict[str, Any] | None = None) -> Path:

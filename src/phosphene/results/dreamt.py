@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, files
 from ..pictures.notebook import figure
-from .folder import RunFolder
+from .listing import Listing
 from .record import Record
 
 RATE = 12  # frames a second
@@ -85,23 +85,19 @@ class Dream:
         return figure(self.image(), self.objective, self.notes)
 
 
-class DreamFolder(RunFolder):
-    """A RunFolder of dreams; what is wanted are the names of photographs. No contact sheet: the pictures are large."""
+class DreamFolder(Listing):
+    """A Listing of dreams; what is wanted are the names of photographs. No contact sheet: the pictures are large."""
 
     def add_dream(self, dream: Dream, image: str, *, animate: str | None = None) -> Path:
         """Save the picture, named after the photograph `image`; gives its path."""
-        taken = {said["file"].casefold() for said in self._items}
-        stem = files.slug(Path(image).stem)
-        name, number = f"{stem}.png", 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}.png", number + 1
+        name = f"{self._stem(Path(image).stem)}.png"
         path = files.write_png(self.path / name, dream.image(), dream.signed_record().to_json())
         said = {"image": image} | dream.to_dict() | {"file": name}
         if animate and len(dream.frames) > 1:
             suffix = ".apng" if animate == "png" else f".{animate}"  # .png is the picture's
             said["animation"] = dream.animate(path.with_suffix(suffix)).name
         self._items.append(said)
-        self._write()
+        self.write()
         return path
 
     @property

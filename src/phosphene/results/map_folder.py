@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,44 +10,23 @@ import numpy as np
 
 from ..pictures import contact_sheet, files
 from .heatmap import Heatmap
-from .record import phosphene_version
+from .listing import Listing
 
 ROWS = 20  # pictures of one sheet; more make further sheets
 
 
-class MapFolder:
-    """A folder that a command fills. What is added is on disk at once; run.json is always whole, and says what is missing.
+class MapFolder(Listing):
+    """A Listing of maps, of which pictures may fail, with contact sheets.
 
     wanted   names of all pictures that are to be explained
     contour  whether each picture is also saved with lines of equal value
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        command: str,
-        model: dict[str, str],
-        device: str = "cpu",
-        arguments: dict[str, Any] | None = None,
-        wanted: Sequence[str] = (),
-        contour: bool = False,
-    ) -> None:
-        self.path = files.folder(path)
-        self._about = {
-            "phosphene": phosphene_version(),
-            "command": command,
-            "model": model,
-            "device": device,
-            "arguments": arguments or {},
-        }
-        self._wanted, self._contour = tuple(wanted), contour
-        self._title = model["ref"].partition("?")[0].rpartition("/")[2]
-        self._started = time.monotonic()
-        self._items: list[dict[str, Any]] = []
+    def __init__(self, path: str | Path, *, contour: bool = False, **about: Any) -> None:
+        super().__init__(path, **about)
+        self._contour = contour
+        self._title = about["model"]["ref"].partition("?")[0].rpartition("/")[2]
         self._failed: list[dict[str, str]] = []
-        self._more: dict[str, Any] = {}
-        self._taken: set[str] = set()
         self._rows: list[list[contact_sheet.Tile]] = []
         self._sheets = 0
 
@@ -63,12 +40,8 @@ class MapFolder:
             if len(self._rows) == ROWS:
                 self._sheet()
         self._items += new
-        self._write()
+        self.write()
         return new
-
-    def __len__(self) -> int:
-        """How many maps are there."""
-        return len(self._items)
 
     @property
     def missing(self) -> list[str]:
@@ -79,17 +52,18 @@ class MapFolder:
     def failed(self, image: str, reason: str) -> None:
         """Note a picture of which there is no map."""
         self._failed.append({"image": image, "reason": reason})
-        self._write()
+        self.more["failed"] = self._failed
+        self.write()
 
     def tell(self, word: str, said: dict[str, Any]) -> None:
         """Put more into run.json, under a word of its own."""
-        self._more[word] = said
-        self._write()
+        self.more[word] = said
+        self.write()
 
     def finish(self) -> Path:
         """Write what is left: the last sheet and run.json; gives the path of the latter."""
         self._sheet()
-        return self._write()
+        return self.write()
 
     def _saved(self, heatmap: Heatmap, i: int) -> dict[str, Any]:
         item = heatmap.items[i]
@@ -104,15 +78,6 @@ class MapFolder:
             said["contour"] = files.write_png(self.path / f"{stem}.contour.png", heatmap.contour(item=i)).name
         return said
 
-    def _stem(self, text: str) -> str:
-        """A name that no other map of this run has, also where file systems do not tell case apart."""
-        stem = slug = files.slug(text)
-        number = 2
-        while stem.casefold() in self._taken:
-            stem, number = f"{slug}-{number}", number + 1
-        self._taken.add(stem.casefold())
-        return stem
-
     def _sheet(self) -> None:
         if not self._rows:
             return
@@ -123,15 +88,6 @@ class MapFolder:
         name = "contact_sheet.png" if self._sheets == 1 else f"contact_sheet-{self._sheets}.png"
         files.write_png(self.path / name, contact_sheet.contact_sheet(tiles, title=self._title, columns=columns))
         self._rows = []
-
-    def _write(self) -> Path:
-        said = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items}
-        said |= self._more
-        if self._failed:
-            said["failed"] = self._failed
-        if self.missing:
-            said["missing"] = self.missing
-        return files.write_text(self.path / "run.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _row(heatmaps: Sequence[Heatmap], i: int) -> list[contact_sheet.Tile]:
