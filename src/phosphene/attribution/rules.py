@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from ..errors import RequestError
+from ..network.packing import is_convolution
 
 Rule = Literal["plain", "guided", "deconvnet"]
 Gradients = tuple[Tensor | None, ...]
@@ -91,7 +92,8 @@ def _rectifies(node: Any, rule: Rule) -> bool:
     name = full.rstrip("0123456789")
     if name in _SMOOTH:
         raise RequestError(f"{rule} is not defined for {_SMOOTH[name]}, which cuts nothing off; saliency or smoothgrad is")
-    if isinstance(node, BackwardCFunction) or any(word in full for word in _OPAQUE):
+    opaque = isinstance(node, BackwardCFunction) and not is_convolution(node)
+    if opaque or any(word in full for word in _OPAQUE):
         raise RequestError(f"{rule} cannot see into {full}, which may hide rectifiers; saliency or smoothgrad does without")
     return name in _RECTIFIERS and _RECTIFIERS[name](node)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import PhospheneError, first_line
+from ..network.memory import kept
 from .activations import activations
 from .boxes import boxes
 from .class_model import class_model
@@ -22,7 +23,6 @@ from .filters import filters
 from .gap_head import gap_head
 from .layers import layers
 from .locate import locate
-from .memory import keep_memory
 from .neighbours import neighbours
 from .render import render
 from .rerun import rerun
@@ -114,8 +114,8 @@ def _told(error: BaseException | None, text: str, status: int, debug: bool) -> i
 
 def run() -> None:
     """The installed program."""
-    keep_memory()
     for told in (sys.stdout, sys.stderr):
         if isinstance(told, io.TextIOWrapper):
             told.reconfigure(errors="backslashreplace")  # a folder's name need not be text; saying it must not fail
-    sys.exit(main())
+    with kept():  # for the program's whole life: it has no other use for the memory
+        sys.exit(main())

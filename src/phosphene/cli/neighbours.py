@@ -144,6 +144,8 @@ def _answer(kept: FeatureIndex, run: Any, names: list[str], k: int, map_by: str 
 
         made = feature_map(kept, method=map_by)
         run.more["map"] = made.to_dict() | {"file": made.save(run.path).name, "array": "map.npy"}
+        for note in made.notes:
+            typer.echo(f"note: map: {note}", err=True)
     run.write()
 
 

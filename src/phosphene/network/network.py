@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from .. import checks
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream
-from . import addresses, folding, layers, outputs, prepared, probe
+from . import addresses, folding, layers, memory, outputs, prepared, probe
 from .preprocess import Preprocess
 
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
@@ -63,7 +63,7 @@ class Network:
         self._hashed: tuple[object, str] | None = None
         self._check_weights()
         self._twin = probe.Twin(self.module)
-        self._preparation = prepared.Preparation(self._foldable, self._tried_scores)
+        self._preparation = prepared.Preparation(self._foldable, self._tried_way)
         assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
         self.preprocess, self._calls, scores = self._first_run(preprocess)
         if not preprocess:
@@ -142,7 +142,7 @@ class Network:
         `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
         how many a change makes of the pictures, if it makes another number.
         """
-        with private_rng(seed), self._twin.running() as module:
+        with memory.kept(), private_rng(seed), self._twin.running() as module:
             yield partial(self._read, self._ways(module, half))
 
     def sha256(self) -> str:
@@ -202,9 +202,12 @@ class Network:
     def _foldable(self, module: nn.Module) -> folding.Folds:
         return folding.foldable(module, self._inputs(self._few().requires_grad_(True)), self._calls)
 
-    def _tried_scores(self, way: prepared.Way) -> Tensor:
-        with torch.no_grad():
-            return self._read_once(way, self._few(), {addresses.OUTPUT}, None, self.batch or 2)[addresses.OUTPUT].float()
+    def _tried_way(self, way: prepared.Way) -> prepared.Tried:
+        with torch.enable_grad():
+            few = self._few().requires_grad_(True)
+            scores = self._read_once(way, few.clone(), {addresses.OUTPUT}, None, self.batch or 2)[addresses.OUTPUT]
+            (gradient,) = torch.autograd.grad(scores.square().sum(), few) if scores.requires_grad else (torch.zeros_like(few),)
+        return scores.detach().float(), gradient
 
     def _checked(self, pictures: Tensor) -> Tensor:
         if not isinstance(pictures, Tensor) or not pictures.is_floating_point() or pictures.ndim != 4:

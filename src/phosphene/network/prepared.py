@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from ..errors import RequestError, shown
 from . import probe
 from .folding import Folds, fold
+from .packing import pack, packable
 
 Precision = Literal["auto", "full", "half"]
 HALF_FROM = 96  # pixels of the shorter side
 AGREE = 1e-4  # of the largest score: by how much a prepared network's may differ from the plain one's
+ALIKE = 0.02  # of the gradient's norm: more, since a rectifier near zero may turn on the last digit
 
 
 def check(precision: str) -> None:
@@ -40,6 +42,9 @@ def native_half(device: torch.device) -> bool:
         return False
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+Tried = tuple[Tensor, Tensor]  # scores, gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +79,12 @@ class Ways:
 class Preparation:
     """Prepares a private copy of a network once, and again when its values have changed.
 
-    look   finds what can be folded;  run: the raw scores of a way, for the same few pictures every time
-    What does not run, or gives other scores, is left out; the network then runs as it is.
+    look   finds what can be folded
+    run    the raw scores of a way and the gradient of their squares, for the same few pictures every time
+    What does not run, or gives other scores or gradients, is left out; the network then runs as it is.
     """
 
-    def __init__(self, look: Callable[[nn.Module], Folds], run: Callable[[Way], Tensor]) -> None:
+    def __init__(self, look: Callable[[nn.Module], Folds], run: Callable[[Way], Tried]) -> None:
         self._look = look
         self._run = run
         self._kept: dict[bool, tuple[object, Ways]] = {}
@@ -98,26 +104,42 @@ class Preparation:
             expected, folds = self._run(plain), self._look(twin)
         except Exception:  # one that does not run without a gradient, or with one: it is run as it is, and says so itself
             return Ways(plain, half=half)
-        for kept, channels_last in ((folds, True), (folds, False), (Folds(), True)):
-            way = self._tried(twin, kept, channels_last, half, expected)
+        packed = packable(next(twin.parameters()).device)
+        for kept, channels_last, packs in (
+            (folds, True, packed),
+            (folds, True, False),
+            (folds, False, False),
+            (Folds(), True, False),
+        ):
+            way = self._tried(twin, kept, channels_last, packs, half, expected)
             if way is not None:
                 return Ways(plain, way, kept.changed, half)
         return Ways(plain, half=half)
 
-    def _tried(self, twin: nn.Module, folds: Folds, channels_last: bool, half: bool, expected: Tensor) -> Way | None:
+    def _tried(
+        self, twin: nn.Module, folds: Folds, channels_last: bool, packed: bool, half: bool, expected: Tried
+    ) -> Way | None:
         try:
             module = copy.deepcopy(twin)
             fold(module, folds.pairs)
-            module = module.to(torch.bfloat16) if half else module
+            if packed:
+                pack(module)
             way = Way(_laid_out(module) if channels_last else module, channels_last)
-            given = self._run(way)
+            if not _agree(self._run(way), expected):
+                return None
+            if half:
+                module.to(torch.bfloat16)
+                self._run(way)
         except Exception:  # as .view() raises of a tensor that lies channels-last
             return None
-        return way if half or _agree(given, expected) else None
+        return way
 
 
-def _agree(given: Tensor, expected: Tensor) -> bool:
-    return bool((given - expected).abs().max() <= AGREE * expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
+def _agree(given: Tried, expected: Tried) -> bool:
+    tiny = torch.finfo(torch.float32).tiny
+    (scores, gradient), (right, uphill) = given, expected
+    same = (scores - right).abs().max() <= AGREE * right.abs().max().clamp(min=tiny)
+    return bool(same and (gradient - uphill).norm() <= ALIKE * uphill.norm().clamp(min=tiny))
 
 
 def _laid_out(module: nn.Module) -> nn.Module:

@@ -1,0 +1,135 @@
+"""Convolutions whose weights lie as the CPU's library wants them: laid out once for a shape, and not in every call.
+
+The gradient towards the input is itself a convolution, of the kernel turned round, and is computed as one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WASTE = 1.5  # of a strided kernel's gradient as one convolution: by how many times there may be more to multiply
+Shape = tuple[int, ...]
+
+
+def pack(module: nn.Module) -> None:
+    """In place, every plain Conv2d; gradients then go to the input and no longer to weights."""
+    for part in module.modules():
+        if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+            part.__class__ = Packed
+
+
+def packable(device: torch.device) -> bool:
+    operators = hasattr(torch.ops.mkldnn, "_convolution_pointwise") and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and operators
+
+
+class Packed(nn.Conv2d):
+    """A Conv2d that keeps its weights laid out for the shape it was last given."""
+
+    _forwards: tuple[object, Tensor] | None = None
+    _backwards: tuple[object, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or not x.numel() or x.shape[2:] == (1, 1) or x.dtype not in (torch.float32, torch.bfloat16):
+            return super().forward(x)
+        if torch.is_grad_enabled() and x.requires_grad:
+            y: Tensor = _Convolution.apply(x, self)  # type: ignore[no-untyped-call]  # not annotated in torch
+            return y
+        return self.convolved(x)
+
+    def convolved(self, x: Tensor) -> Tensor:
+        key = x.shape, x.dtype
+        if self._forwards is None or self._forwards[0] != key:
+            settings = (self.padding, self.stride, self.dilation, self.groups)
+            self._forwards = key, _laid_out(self.weight, *settings, x.shape)
+        return _run(x, self._forwards[1], self.bias, self.padding, self.stride, self.dilation, self.groups)
+
+    @property
+    def phases(self) -> int:
+        """1: the gradient is a convolution with the turned kernel; n: one of n × n phases of the stride; 0: left to torch."""
+        stride, taps = self.stride[0], self.kernel_size
+        if self.stride == (1, 1):
+            return int(min(self._room) >= 0)
+        if self.stride != (stride, stride) or self.dilation != (1, 1) or self.groups > 1:
+            return 0
+        wide, high = (-(-k // stride) * stride for k in taps)
+        return stride if wide * high <= WASTE * taps[0] * taps[1] else 0
+
+    @property
+    def _room(self) -> list[int]:
+        """How far the turned kernel reaches beyond what the forward pass gave, of a stride of 1."""
+        return [self.dilation[i] * (self.kernel_size[i] - 1) - int(self.padding[i]) for i in (0, 1)]
+
+    def gradient(self, above: Tensor, shape: Shape) -> Tensor:
+        """Of a sum, towards the input of that shape, of its gradient above."""
+        n = self.phases
+        padding = self._room if n == 1 else [-(-k // n) - 1 for k in self.kernel_size]
+        key = above.shape, above.dtype
+        if self._backwards is None or self._backwards[0] != key:
+            self._backwards = (
+                key,
+                _laid_out(_turned(self.weight, n, self.groups), padding, (1, 1), self.dilation, self.groups, above.shape),
+            )
+        below = _run(above, self._backwards[1], None, padding, (1, 1), self.dilation, self.groups)
+        return below if n == 1 else _cut(F.pixel_shuffle(below, n), self.padding, shape)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, part: Packed) -> Tensor:
+        ctx.part, ctx.shape = part, x.shape
+        if not part.phases:
+            ctx.save_for_backward(x)
+        return part.convolved(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
+        part = ctx.part
+        if part.phases:
+            return part.gradient(above, ctx.shape), None
+        (x,) = ctx.saved_tensors
+        settings = (part.stride, part.padding, part.dilation, False, (0, 0), part.groups)
+        below, _, _ = torch.ops.aten.convolution_backward(above, x, part.weight, None, *settings, (True, False, False))
+        return below, None
+
+
+def is_convolution(node: Any) -> bool:
+    """Whether that node of an autograd graph is of a packed convolution, which nothing else hides in."""
+    return isinstance(node, _Convolution._backward_cls)  # private; tests of the rules pin it
+
+
+def _laid_out(weight: Tensor, padding: Any, stride: Any, dilation: Any, groups: int, shape: Shape) -> Tensor:
+    reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+    with torch.no_grad():
+        laid: Tensor = reorder(weight.detach().to_mkldnn(), padding, stride, dilation, groups, shape)
+        return laid
+
+
+def _run(x: Tensor, laid: Tensor, bias: Tensor | None, padding: Any, stride: Any, dilation: Any, groups: int) -> Tensor:
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, laid, bias, padding, stride, dilation, groups, "none", [], "")
+    return y
+
+
+def _turned(weight: Tensor, n: int, groups: int) -> Tensor:
+    """(out, in / groups, h, w) -> (in · n², out / groups, h / n, w / n), turned round.
+
+    What lies n apart in the kernel goes to one of n² channels, which `pixel_shuffle` puts side by side.
+    """
+    out, each, h, w = weight.shape
+    by_group = weight.detach().view(groups, out // groups, each, h, w).transpose(1, 2).flatten(0, 1)
+    filled = F.pad(by_group, (0, -w % n, 0, -h % n))
+    split = filled.unflatten(3, (-1, n)).unflatten(2, (-1, n))  # (in, out / groups, h / n, n, w / n, n)
+    channels: Tensor = split.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
+    return channels.flip(2, 3).contiguous(memory_format=torch.channels_last)
+
+
+def _cut(below: Tensor, padding: Any, shape: Shape) -> Tensor:
+    """Without the border that the forward pass had padded; rows and columns that no kernel reached are zero."""
+    h, w = shape[2:]
+    below = below[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w]
+    return F.pad(below, (0, w - below.shape[3], 0, h - below.shape[2]))

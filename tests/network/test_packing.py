@@ -1,0 +1,147 @@
+"""Packed convolutions give what torch's own give, forwards and backwards, whatever their settings."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import phosphene as ph
+from phosphene.network.packing import Packed, pack, packable
+from tests.network.test_prepared import Head, network, ways
+
+CPU = torch.device("cpu")
+SHOWN = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(2))
+pytestmark = pytest.mark.skipif(not packable(CPU), reason="this build of torch has no mkldnn")
+
+
+def packed(part: nn.Conv2d) -> nn.Conv2d:
+    other = copy.deepcopy(part).requires_grad_(False)
+    pack(other)
+    assert type(other) is Packed
+    return other
+
+
+def both(part: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What it gives, and a gradient towards its input."""
+    x = x.detach().to(part.weight.dtype).contiguous(memory_format=torch.channels_last).requires_grad_(True)
+    y = part(x)
+    above = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+    (below,) = torch.autograd.grad(y, x, above)
+    return y.detach(), below
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, tuple[int, int]]:
+    groups = draw(st.sampled_from([1, 1, 2, 4]))
+    taps = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    dilation = draw(st.sampled_from([1, 1, 2, 3]))
+    part = nn.Conv2d(
+        groups * draw(st.integers(1, 3)),
+        groups * draw(st.integers(1, 3)),
+        taps,
+        stride=draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 3), (2, 1)])),
+        padding=draw(st.tuples(st.integers(0, 4), st.integers(0, 4))),
+        dilation=dilation,
+        groups=groups,
+        bias=draw(st.booleans()),
+    )
+    least = dilation * 6 + 1
+    return part, (draw(st.integers(least, least + 9)), draw(st.integers(least, least + 9)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(convolutions(), st.integers(1, 3))
+def test_any_convolution_gives_the_same(made: tuple[nn.Conv2d, tuple[int, int]], count: int) -> None:
+    part, size = made
+    x = torch.rand((count, part.in_channels, *size), generator=torch.Generator().manual_seed(0)) - 0.5
+    for ours, theirs in zip(both(packed(part), x), both(part, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "taps", "phases"), [(1, 3, 1), (2, 7, 2), (4, 4, 4), (16, 16, 16), (2, 3, 0), (2, 1, 0)])
+def test_strided_gradients_are_one_convolution_where_little_is_wasted(stride: int, taps: int, phases: int) -> None:
+    part = packed(nn.Conv2d(3, 4, taps, stride=stride))
+    assert isinstance(part, Packed)
+    assert part.phases == phases
+
+
+def test_shapes_and_kinds_may_change_from_call_to_call() -> None:
+    part = nn.Conv2d(3, 5, 3, padding=1)
+    ours = packed(part)
+    for shape in ((2, 3, 8, 9), (1, 3, 20, 7), (2, 3, 8, 9), (3, 3, 1, 1)):
+        x = torch.rand(shape)
+        torch.testing.assert_close(ours(x), part(x), rtol=1e-5, atol=1e-6)
+    assert ours(torch.rand(3, 6, 6)).shape == (5, 6, 6)
+    assert ours(torch.rand(0, 3, 6, 6)).shape == (0, 5, 6, 6)
+    ours.to(torch.bfloat16)
+    x = torch.rand(2, 3, 8, 9)
+    torch.testing.assert_close(ours(x.bfloat16()).float(), part(x), rtol=0.02, atol=0.02)
+
+
+def test_bfloat16_is_as_near_as_torch_s_own() -> None:
+    part = nn.Conv2d(3, 16, 7, stride=2, padding=3)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    exact = both(part, x)
+    for ours, theirs, right in zip(both(packed(part).bfloat16(), x), both(part.bfloat16(), x), exact, strict=True):
+        assert (ours - right).norm() <= 1.5 * (theirs - right).norm()
+
+
+def test_what_is_not_plain_is_left() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    parts = nn.ModuleList([Own(3, 3, 1), nn.Conv2d(3, 3, 3, padding="same"), nn.Conv2d(3, 3, 3, 1, 1, padding_mode="reflect")])
+    pack(parts)
+    assert not any(isinstance(part, Packed) for part in parts)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_prepared_network_is_packed_and_its_module_is_not(half: bool) -> None:
+    net = network(Head())
+    found = ways(net, half)
+    assert found.fast
+    assert type(found.fast.module.conv) is Packed
+    assert type(net.module.conv) is type(found.plain.module.conv) is nn.Conv2d
+
+
+class Twisted(Head):
+    """Gives other gradients where its convolutions are not torch's own."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        maps: Tensor = super().maps(x)
+        return maps if type(self.conv) is nn.Conv2d else maps.detach() + 0 * maps
+
+
+def test_a_network_whose_gradients_would_differ_is_not_packed() -> None:
+    net = network(Twisted())
+    found = ways(net)
+    assert found.fast
+    assert type(found.fast.module.conv) is nn.Conv2d
+    shown = SHOWN.clone().requires_grad_(True)
+    with net.reading() as read:
+        (uphill,) = torch.autograd.grad(read(shown, {""})[""].sum(), shown)
+    assert uphill.any()
+
+
+def test_a_second_gradient_is_refused() -> None:
+    part = packed(nn.Conv2d(3, 4, 3))
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    (once,) = torch.autograd.grad(part(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(once.sum(), x)
+
+
+def test_threads_do_not_meet_in_what_is_kept() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    net = ph.load("demo:robust")
+    shown = [torch.rand(1 + i % 3, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(24)]
+    expected = [net.scores(pictures) for pictures in shown]
+    with ThreadPoolExecutor(4) as pool:
+        for given_, right in zip(pool.map(net.scores, shown), expected, strict=True):
+            torch.testing.assert_close(given_, right, rtol=1e-5, atol=1e-5)
