@@ -31,7 +31,7 @@ def test_a_grid_is_every_combination_the_last_fastest() -> None:
 
 @pytest.mark.parametrize("key", [key for key in knobs() if key not in CANVAS])
 def test_every_knob_turns(key: str) -> None:
-    assert varied(PLAIN, key, 1) != varied(PLAIN, key, 2 if key in ("steps", "samples", "l1", "l2") else 0.5)
+    assert varied(PLAIN, key, 1) != varied(PLAIN, key, 2 if key in ("steps", "samples", "patience", "l1", "l2") else 0.5)
 
 
 def test_what_cannot_be_varied_is_told() -> None:

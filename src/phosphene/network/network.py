@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from .. import checks
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream
-from . import addresses, folding, layers, memory, outputs, prepared, probe
+from . import addresses, folding, layers, memory, outputs, prepared, probe, room
 from .preprocess import Preprocess
 
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
@@ -144,6 +144,13 @@ class Network:
         """
         with memory.kept(), private_rng(seed), self._twin.running() as module:
             yield partial(self._read, self._ways(module, half))
+
+    def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
+        """What a picture of this size more in a batch takes of memory until its gradient is known."""
+        few = torch.zeros((2, self.preprocess.channels, *size), device=self.device)
+        with torch.inference_mode(False), self.reading(half=half) as read:
+            one, two = (room.kept_bytes(partial(read, few[:n].clone().requires_grad_(True), wanted)) for n in (1, 2))
+        return max(two - one, 0)
 
     def sha256(self) -> str:
         """Of the weights and buffers: names, kinds, shapes and values, in the order of the names."""

@@ -21,6 +21,7 @@ from ..pictures.reading import read
 from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
 from ..seeding import stream_seed
+from .batches import batch_for
 from .loop import Ascended, Ascent
 from .observers import Observer, affordable, frame_steps
 from .recipe import Recipe
@@ -92,6 +93,11 @@ class Job:
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
         half = prepared.wants_half(precision, net.dtype, net.device, size)
         return cls(net, items, recipe, size, together, kept, half, tuple(observers), sha256 or net.sha256())
+
+    @property
+    def batch(self) -> int:
+        """How many items to render at once."""
+        return batch_for(self.net, len(self.items), _reads(self.items), self.size, self.recipe.samples, self.half)
 
     def run(self, first: int, count: int) -> Rendering:
         """Render `count` items from `first` on, as one batch."""

@@ -13,10 +13,12 @@ from ..network.network import Read
 from ..objectives.expression import Objective, values
 from .diversity import likeness_within, style
 from .observers import Frames
+from .optimisers import OPTIMISERS, Adam, Steepest
 from .projections import percentile_of
 from .recipe import Recipe
 from .views import Viewer
 
+RISE = 0.01  # of an objective's size: what has risen less, of late, has converged
 STARTS = 6  # other starts tried for an item whose gradient is zero everywhere
 OnStep = Callable[[int, Tensor, Tensor], None]  # step from 1, pictures, values
 
@@ -46,6 +48,8 @@ class Ascent:
     together: int = 1
     frames: int = 0
     on_step: OnStep | None = None
+    _climbing: Tensor = field(init=False)  # places of the items that have not converged
+    _settled: Tensor | None = field(init=False, default=None)  # (b, c, h, w) the others' pictures
     _still: Tensor = field(init=False)  # steps without a gradient, per item
     _asked: Tensor = field(init=False)  # (b, h, w) Σ over steps of |gradient|, summed over channels
     _seen: Tensor = field(init=False)  # the objectives' gradient at the pictures of the last step
@@ -60,23 +64,29 @@ class Ascent:
         self._addresses |= {self.recipe.diversity_at} if self._apart else set()
         self._asked = torch.zeros((len(self.names), *self.mean.shape[2:]), device=self.mean.device)
         self._still = torch.zeros(len(self.names), device=self.mean.device)
+        self._climbing = torch.arange(len(self.names), device=self.mean.device)
 
     def run(self) -> Ascended:
         recipe = self.recipe
         numbers, notes = self._start()
-        optimiser = self._optimiser(numbers)
+        optimiser = OPTIMISERS[recipe.optimiser]()
         kept = Frames(self.frames, recipe.steps)
         kept.take(0, self._pictures(numbers))
-        history = []
+        history: list[Tensor] = []
         for step in range(recipe.steps):
-            reached, uphill = self._uphill(numbers, step)
-            history.append(reached)
-            self._move(optimiser, numbers, uphill, step)
+            if len(self._climbing):
+                reached, uphill = self._uphill(numbers, step)
+                history.append(reached if self._settled is None else history[-1].index_copy(0, self._climbing, reached))
+                self._move(optimiser, numbers, uphill, step)
+                if recipe.patience and (step + 1) % recipe.patience == 0:
+                    numbers = self._leave(numbers, optimiser, history, notes)
+            else:
+                history.append(history[-1])
             if self.on_step or step + 1 in kept.steps:  # else nobody looks: waves cost time to add up
                 pictures = self._pictures(numbers)
                 kept.take(step + 1, pictures)
                 if self.on_step:
-                    self.on_step(step + 1, pictures, reached)
+                    self.on_step(step + 1, pictures, history[-1])
         past = torch.stack(history).cpu()
         pictures = self._pictures(numbers).cpu()
         self._check(past, pictures)
@@ -132,8 +142,8 @@ class Ascent:
         numbers = numbers.detach().requires_grad_(True)
         pictures = self._surface.picture(numbers)
         reached, gradient = self._climb(pictures.detach(), self._view, step)
-        self._still += (~gradient.flatten(1).any(1)).float()
-        self._asked += gradient.abs().sum(1)
+        self._still.index_add_(0, self._climbing, (~gradient.flatten(1).any(1)).float())
+        self._asked.index_add_(0, self._climbing, gradient.abs().sum(1))
         self._seen = gradient  # projections that clip by contribution ask for it
         if self.recipe.priors:
             leaf = pictures.detach().requires_grad_(True)
@@ -145,21 +155,10 @@ class Ascent:
         (uphill,) = torch.autograd.grad(pictures, numbers, gradient)
         return reached, uphill
 
-    def _optimiser(self, numbers: Tensor) -> torch.optim.Optimizer:
-        if self.recipe.optimiser == "sgd":
-            return torch.optim.SGD([numbers], lr=self.recipe.lr)
-        kind = torch.optim.Adam if self.recipe.optimiser == "adam" else torch.optim.NAdam
-        return kind([numbers], lr=self.recipe.lr)
-
     @torch.no_grad()
-    def _move(self, optimiser: torch.optim.Optimizer, numbers: Tensor, uphill: Tensor, step: int) -> None:
+    def _move(self, optimiser: Steepest | Adam, numbers: Tensor, uphill: Tensor, step: int) -> None:
         """One step and the projections."""
-        if self.recipe.optimiser == "sgd":
-            length = uphill.flatten(1).square().mean(1).sqrt()
-            uphill = uphill / _column(length, uphill.ndim).clamp(min=torch.finfo(uphill.dtype).tiny)
-        numbers.grad = -uphill
-        optimiser.param_groups[0]["lr"] = self.recipe.rate(step)
-        optimiser.step()
+        optimiser.step(numbers, uphill, self.recipe.rate(step))
         numbers.copy_(self._surface.settled(numbers))
         due = [p for p in self.recipe.projections if (step + 1) % p.every == 0]
         if due:
@@ -168,9 +167,31 @@ class Ascent:
                 pictures = projection(pictures, self.mean, self._seen)
             numbers.copy_(self._surface.numbers(pictures))
 
+    def _leave(self, numbers: Tensor, optimiser: Steepest | Adam, history: Sequence[Tensor], notes: list[list[str]]) -> Tensor:
+        """The numbers without those of items that have converged, whose pictures are kept as they are."""
+        patience = self.recipe.patience
+        if len(history) < 2 * patience:
+            return numbers
+        before, now = (torch.stack(list(part)).mean(0) for part in (history[-2 * patience : -patience], history[-patience:]))
+        stays = (now - before > RISE * before.abs())[self._climbing]
+        if stays.all():
+            return numbers
+        for place in self._climbing[~stays].tolist():
+            notes[place].append(f"converged after {len(history)} of {self.recipe.steps} steps")
+        self._settled, kept = self._pictures(numbers), stays.nonzero().flatten()
+        self._climbing = self._climbing[kept]
+        self._view.keep(kept)
+        optimiser.keep(kept)
+        self._each = [self.objectives[i] for i in self._climbing.tolist() for _ in range(self.recipe.samples)]
+        return numbers[kept]
+
     def _pictures(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._surface.picture(numbers).detach().clone()
+            if self._settled is None:
+                return self._surface.picture(numbers).detach().clone()
+            if not len(self._climbing):
+                return self._settled.clone()
+            return self._settled.index_copy(0, self._climbing, self._surface.picture(numbers).detach())
 
     def _attribution(self) -> Tensor:
         """Each picture's shares, that add up to 1; zeros where no gradient was."""

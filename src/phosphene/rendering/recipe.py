@@ -36,6 +36,8 @@ class Recipe:
                   is taken off each one's objective; 0 leaves each picture alone
     diversity_at  the address whose maps' correlations are the style (Olah, Mordvintsev & Schubert 2017, on diversity)
     anneal        the last share of the steps over which lr falls linearly to 0; 0 keeps it
+    patience      steps; an item whose objective, averaged over so many, is less than a hundredth above what it was over as many
+                  before has converged and leaves the batch; 0: every item takes every step
     border        what a view shows beyond the picture: "black", "mean" or "reflect"
     priors are subtracted from the objective; views are taken before a step and projections done after it, in their order
     """
@@ -55,6 +57,7 @@ class Recipe:
     threshold: float = 0.0
     diversity: float = 0.0
     diversity_at: str = ""
+    patience: int = 0
 
     def __post_init__(self) -> None:
         checks.steps(self.steps)
@@ -63,6 +66,10 @@ class Recipe:
         checks.whole("samples", self.samples, low=1, high=1024)
         checks.real("threshold", self.threshold, low=0, high=100)
         checks.real("diversity", self.diversity, low=0, high=1e6)
+        if checks.whole("patience", self.patience, low=0, high=1_000_000) and self.diversity:
+            raise RequestError(
+                "patience with diversity; one or the other is needed, since neighbours that left would pull no more"
+            )
         if not isinstance(self.diversity_at, str):
             raise RequestError(f"diversity at {shown(self.diversity_at)}; the address of a layer with maps is needed")
         if self.optimiser not in ("sgd", "adam", "nadam"):

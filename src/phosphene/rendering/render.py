@@ -18,9 +18,6 @@ from .projections import Projection
 from .recipe import Optimiser, Recipe, find_recipe
 from .views import View
 
-BATCH_PIXELS = 400_000  # of all pictures of a batch: 8 of 224 px; small enough for 4 GiB with a ResNet-50
-LARGEST_BATCH = 64
-
 
 def render(
     net: Network,
@@ -50,7 +47,8 @@ def render(
     seed         of every random number; an item's numbers depend on the seed and its objective alone, so a picture is the
                  same alone or among others (up to the last bits of floating point, which depend on the batch size)
     seeds        pictures of each objective, of the seeds seed, seed + 1, …; a recipe with diversity keeps them apart
-    batch        pictures at once; None: as many as fit a few GiB. Running out of memory halves it and goes on
+    batch        pictures at once; None: what the hardware likes and its free memory holds. Running out of it halves the batch
+                 and goes on
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
     precision    "full": as the network is; "half": bfloat16; "auto": bfloat16 where the hardware computes it natively and the
                  picture has 96 px or more. Scores that are told are always of full precision
@@ -138,7 +136,7 @@ def stream_renderings(
         observers=observers,
         sha256=sha256,
     )
-    at_once = checks.whole("batch", batch, low=1) if batch is not None else _batch_for(job.size, net.batch, recipe.samples)
+    at_once = checks.whole("batch", batch, low=1) if batch is not None else job.batch
     return _batches(job, at_once)
 
 
@@ -156,8 +154,3 @@ def _batches(job: Job, at_once: int) -> Iterator[Rendering]:
             continue
         done += len(part)
         yield part
-
-
-def _batch_for(size: tuple[int, int], fixed: int | None, samples: int = 1) -> int:
-    fits = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (size[0] * size[1] * samples)))
-    return max(fits // fixed, 1) * fixed if fixed else fits

@@ -12,11 +12,11 @@ from ..errors import PhospheneError, RequestError, UnknownNameError, shown
 from .canvases import Canvas
 from .recipe import Recipe
 
-NUMBERS = ("anneal", "diversity", "lr", "samples", "steps", "threshold")
+NUMBERS = ("anneal", "diversity", "lr", "patience", "samples", "steps", "threshold")
 WORDS = ("border", "diversity_at", "optimiser")
 CANVAS = ("contrast", "freedom", "spread")  # numbers of canvases that have them
 PARTS = ("priors", "projections", "views")
-WHOLE = ("samples", "steps")
+WHOLE = ("patience", "samples", "steps")
 
 
 def knobs() -> list[str]:

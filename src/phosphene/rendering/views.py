@@ -262,6 +262,12 @@ class Viewer:
         self._table = torch.stack(tables, 1) * 2 - 1
         self._noise = [stream(each, "noise", name) for each, name in owners]
 
+    def keep(self, items: Tensor) -> None:
+        """Go on with these items alone."""
+        rows = (items.cpu()[:, None] * self._samples + torch.arange(self._samples)).flatten()
+        self._table = self._table[:, rows]
+        self._noise = [self._noise[row] for row in rows.tolist()]
+
     def __call__(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
         """The pictures as the network shall see them at this step, `samples` views of each side by side; differentiable."""
         pictures = pictures.repeat_interleave(self._samples, 0) if self._samples > 1 else pictures

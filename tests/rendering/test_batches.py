@@ -1,0 +1,102 @@
+"""Batches: of nearly one size, no larger than the hardware likes and memory holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import phosphene as ph
+from phosphene.network.room import free_bytes
+from phosphene.rendering import batches
+from phosphene.rendering.batches import batch_for
+from tests.nets import made, network
+
+PLENTY = 1 << 40
+
+
+@pytest.fixture(autouse=True)
+def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "free_bytes", lambda device: PLENTY)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "samples", "expected"),
+    [
+        (1000, (32, 32), 1, 63),
+        (64, (32, 32), 1, 64),
+        (65, (32, 32), 1, 33),
+        (100, (224, 224), 1, 8),
+        (9, (224, 224), 1, 5),
+        (9, (224, 224), 4, 2),
+        (3, (224, 224), 16, 1),
+        (5, (4000, 4000), 1, 1),
+    ],
+)
+def test_batches_are_of_nearly_one_size(count: int, size: tuple[int, int], samples: int, expected: int) -> None:
+    assert batch_for(network("plain"), count, {""}, size, samples, half=False) == expected
+
+
+def test_an_export_s_batch_is_filled() -> None:
+    net = ph.Network(made("plain"), ph.Preprocess(size=12, mean=0.5, std=0.25), batch=10)
+    assert batch_for(net, 1000, {""}, (32, 32), 1, half=False) == 60
+
+
+def test_a_batch_is_no_larger_than_half_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network("plain")
+    each = net.kept_bytes({""}, (32, 32)) + 4 * batches.CANVAS * 3 * 32 * 32
+    monkeypatch.setattr(batches, "free_bytes", lambda device: 10 * each)
+    assert batch_for(net, 1000, {""}, (32, 32), 1, half=False) == 5
+    monkeypatch.setattr(batches, "free_bytes", lambda device: 1)
+    assert batch_for(net, 1000, {""}, (32, 32), 1, half=False) == 1
+    monkeypatch.setattr(batches, "free_bytes", lambda device: None)
+    assert batch_for(net, 64, {""}, (32, 32), 1, half=False) == 64
+
+
+def test_memory_that_is_free_is_told() -> None:
+    free = free_bytes(torch.device("cpu"))
+    if free is None:
+        pytest.skip("no /proc/meminfo here")
+    assert 1 << 20 < free < 1 << 50
+
+
+def test_what_is_kept_is_counted_once_and_grows_with_the_picture() -> None:
+    """Of conv, relu, pool, conv, relu, mean: the input, two maps of rectifiers, the pooled map and where its maxima were."""
+    net = network("plain")
+    small, large = net.kept_bytes({""}, (16, 16)), net.kept_bytes({""}, (32, 32))
+    assert 3.5 < large / small < 4.5
+    maps = 4 * (8 * 32 * 32 + 12 * 16 * 16)
+    assert maps < large < 3 * maps
+
+
+PEAK = """
+import resource, sys
+import phosphene as ph
+from phosphene.rendering.render import settle, stream_renderings
+net = ph.load("demo:robust")
+objectives, batch, steps = map(int, sys.argv[1:])
+recipe = settle(net, "pixels", None, steps=steps)
+wanted = [f"channel:stage4.0:{i % 64}" for i in range(objectives)]
+drawn = sum(len(part) for part in stream_renderings(net, wanted, recipe, batch=batch, frames=0))
+assert drawn == objectives
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def peak(objectives: int, batch: int, steps: int) -> float:
+    """MiB."""
+    run = [sys.executable, "-c", PEAK, *map(str, (objectives, batch, steps))]
+    return float(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+
+
+def test_memory_does_not_grow_with_steps() -> None:
+    assert abs(peak(4, 4, 40) - peak(4, 4, 4)) < 15
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_batch_alone() -> None:
+    one, two, four = (peak(batch, batch, 3) for batch in (64, 128, 256))
+    assert 1.2 < (four - two) / (two - one) < 3
+    assert peak(10_000, 64, 1) < one + 60
