@@ -15,7 +15,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from .. import checks
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream
-from . import addresses, folding, layers, memory, outputs, prepared, probe, room
+from . import addresses, compiling, folding, layers, memory, outputs, prepared, probe, room
+from .compiling import Compile
 from .preprocess import Preprocess
 
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
@@ -134,16 +135,29 @@ class Network:
         addresses.check(wanted, self._calls)
 
     @contextmanager
-    def reading(self, seed: int = 0, *, half: bool = False) -> Iterator[Read]:
+    def reading(self, seed: int = 0, *, half: bool = False, compile: Compile = "off", passes: int = 0) -> Iterator[Read]:
         """Gives `read(pictures, addresses)` -> {address: tensor}; address "" is the raw scores (b, classes).
 
         Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
         Global random numbers are private inside, starting from `seed`. half: computed in bfloat16, given as float32.
         `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
-        how many a change makes of the pictures, if it makes another number.
+        how many a change makes of the pictures, if it makes another number. compile, passes: whether scores are read through a
+        compiled network; auto where so many passes repay it.
         """
+        compiling.check(compile)
         with memory.kept(), private_rng(seed), self._twin.running() as module:
-            yield partial(self._read, self._ways(module, half))
+            ways = self._ways(module, half)
+            read: Read = partial(self._read, ways)
+            yield (
+                read
+                if compile == "off"
+                else compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
+            )
+
+    def _compiled(self, ways: prepared.Ways) -> Read:
+        way = ways.of({""})
+        quick = prepared.Way(compiling.compiled(way.module, self.device), way.channels_last)
+        return partial(self._read, prepared.Ways(quick, quick))
 
     def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
         """What a picture of this size more in a batch takes of memory until its gradient is known."""

@@ -5,6 +5,7 @@ The gradient towards the input is itself a convolution, of the kernel turned rou
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -22,6 +23,15 @@ def pack(module: nn.Module) -> None:
             part.__class__ = Packed
 
 
+def unpacked(module: nn.Module) -> nn.Module:
+    """In place, the other way."""
+    for part in module.modules():
+        if type(part) is Packed:
+            part._forwards = part._backwards = None
+            part.__class__ = nn.Conv2d  # type: ignore[assignment]  # the class that it came from
+    return module
+
+
 def packable(device: torch.device) -> bool:
     operators = hasattr(torch.ops.mkldnn, "_convolution_pointwise") and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     return device.type == "cpu" and torch.backends.mkldnn.is_available() and operators
@@ -32,6 +42,14 @@ class Packed(nn.Conv2d):
 
     _forwards: tuple[object, Tensor] | None = None
     _backwards: tuple[object, Tensor] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Packed:
+        """Without what was laid out, which cannot be copied."""
+        self._forwards = self._backwards = None
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or not x.numel() or x.shape[2:] == (1, 1) or x.dtype not in (torch.float32, torch.bfloat16):

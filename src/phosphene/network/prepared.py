@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import RequestError, shown
 from . import probe
+from .addresses import OUTPUT
+from .compiling import compiled
 from .folding import Folds, fold
 from .packing import pack, packable
 
@@ -64,6 +66,7 @@ class Ways:
     changed: frozenset[str] = frozenset()
     half: bool = False
     _halved: Way | None = field(default=None, repr=False)
+    _compiled: Way | None = field(default=None, repr=False)
 
     def of(self, paths: Collection[str]) -> Way:
         """The quickest in which all of these modules give what they do in the user's network."""
@@ -74,6 +77,13 @@ class Ways:
         if self._halved is None:
             self._halved = Way(_laid_out(copy.deepcopy(self.plain.module).to(torch.bfloat16)), True)
         return self._halved
+
+    def compiled(self, device: torch.device) -> Way:
+        """The quickest for scores, compiled."""
+        if self._compiled is None:
+            way = self.of({OUTPUT})
+            self._compiled = Way(compiled(way.module, device), way.channels_last)
+        return self._compiled
 
 
 class Preparation:

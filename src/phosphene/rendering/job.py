@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError
 from ..network import prepared
+from ..network.compiling import Compile, check
 from ..network.network import Network, Read
 from ..network.preprocess import Preprocess
 from ..objectives.expression import Objective, Shapes, values
@@ -59,6 +60,7 @@ class Job:
     together: int
     frames: int
     half: bool
+    compile: Compile
     observers: tuple[Observer, ...]
     sha256: str
 
@@ -74,6 +76,7 @@ class Job:
         together: int,
         frames: int,
         precision: prepared.Precision,
+        compile: Compile,
         observers: Sequence[Observer],
         sha256: str | None = None,
     ) -> Job:
@@ -91,8 +94,9 @@ class Job:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
+        check(compile)
         half = prepared.wants_half(precision, net.dtype, net.device, size)
-        return cls(net, items, recipe, size, together, kept, half, tuple(observers), sha256 or net.sha256())
+        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256 or net.sha256())
 
     @property
     def batch(self) -> int:
@@ -105,11 +109,12 @@ class Job:
         private = stream_seed(items[0].seed, "network")
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
-            with self.net.reading(private, half=self.half) as read:
-                ascended = self._ascent(items, read, first).run()
+            passes = self.recipe.steps * -(-(len(self.items) - first) // count)
+            with self.net.reading(private, half=self.half, compile=self.compile, passes=passes) as climb:
+                ascended = self._ascent(items, climb, first).run()
             with torch.no_grad(), self.net.reading(private) as read:
                 said = self._said(items, ascended, read)
-        records = self._records(items)
+        records = self._records(items, getattr(climb, "told", "no"))
         scores = torch.tensor([item.score for item in said])
         steps = frame_steps(self.frames, self.recipe.steps)
         return Rendering(
@@ -159,7 +164,7 @@ class Job:
         name = self.net.classes[target]
         return Item(str(item.asked), name, target, item.seed, reached, float(certain), rank, notes)
 
-    def _records(self, items: Sequence[Wanted]) -> tuple[Record, ...]:
+    def _records(self, items: Sequence[Wanted], compiled: str) -> tuple[Record, ...]:
         record = Record(
             model={"ref": self.net.name, "sha256": self.sha256},
             preprocess=self.net.preprocess.to_dict(),
@@ -168,7 +173,7 @@ class Job:
             seed=items[0].seed,
             batch=tuple(item.text for item in items),
             position=0,
-            environment=environment(self.net.device) | {"precision": "half" if self.half else "full"},
+            environment=environment(self.net.device) | {"precision": "half" if self.half else "full", "compiled": compiled},
         )
         seeds = tuple(item.seed for item in items)
         several = seeds if len(set(seeds)) > 1 else ()

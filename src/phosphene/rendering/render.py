@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .. import checks
 from ..errors import Interrupted
+from ..network.compiling import Compile
 from ..network.network import Network, is_out_of_memory
 from ..network.prepared import Precision
 from ..objectives.expression import Objective
@@ -37,6 +38,7 @@ def render(
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
+    compile: Compile = "auto",
     observers: Sequence[Observer] = (),
 ) -> Rendering:
     """Pictures that make the objectives large: argmax over pictures of objective − penalties, one picture per objective.
@@ -52,6 +54,8 @@ def render(
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
     precision    "full": as the network is; "half": bfloat16; "auto": bfloat16 where the hardware computes it natively and the
                  picture has 96 px or more. Scores that are told are always of full precision
+    compile      "on", "off", or "auto": torch.compile on a GPU, where the first steps show that what is left repays it. What
+                 cannot be compiled is drawn without; the record's environment tells which
     observers    told of every step
 
     The module is left as it was, weights get no gradients, global random numbers are not used. Also under `no_grad`.
@@ -80,6 +84,7 @@ def render(
             batch=batch,
             frames=frames,
             precision=precision,
+            compile=compile,
             observers=observers,
         ):
             parts.append(part)
@@ -107,6 +112,7 @@ def stream_renderings(
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
+    compile: Compile = "auto",
     observers: Sequence[Observer] = (),
     sha256: str | None = None,
 ) -> Iterator[Rendering]:
@@ -133,6 +139,7 @@ def stream_renderings(
         together=together,
         frames=frames,
         precision=precision,
+        compile=compile,
         observers=observers,
         sha256=sha256,
     )
