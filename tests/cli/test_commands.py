@@ -122,6 +122,8 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "batch": 1,
         "animate": None,
         "transparent": False,
+        "precision": "auto",
+        "compile": "auto",
     }
     assert files.read_png("out/cat.png")[0].size == (40, 24)
 

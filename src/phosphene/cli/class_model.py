@@ -32,6 +32,8 @@ def class_model(
     animate: options.Animate = None,
     transparent: options.Transparent = False,
     device: options.Device = None,
+    precision: options.Precision = "auto",
+    compile: options.Compile = "auto",
     out: options.Out = Path("out"),
 ) -> None:
     """Draw class models: for each class the picture with the largest raw score.
@@ -60,6 +62,8 @@ def class_model(
         "batch": batch,
         "animate": animate,
         "transparent": transparent,
+        "precision": precision,
+        "compile": compile,
     }
     names = [told_name(net.classes, index) for index in indices]
     kinds = (logit, probability) if also_probability else (logit,)
@@ -78,6 +82,8 @@ def class_model(
         batch=batch,
         animate=animate,
         transparent=transparent,
+        precision=precision,
+        compile=compile,
         columns=2 * max(1, round(len(names) ** 0.5)) if also_probability else None,
     )
     raise typer.Exit(status)

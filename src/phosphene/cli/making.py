@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def make(
     batch: int | None,
     animate: str | None,
     transparent: bool,
+    precision: str,
+    compile: str,
     columns: int | None = None,
 ) -> int:
     """Render, saving each batch as it is finished; gives the exit status. Ctrl-C keeps what is saved and says what is not."""
@@ -75,17 +78,21 @@ def make(
         seeds=seeds,
         batch=batch,
         frames=frames,
+        precision=precision,  # type: ignore[arg-type]  # a word that is none is refused there
+        compile=compile,  # type: ignore[arg-type]
         observers=[Bar(progress)],
         sha256=model["sha256"],
     )
     run = RunFolder(out, command=command, model=model, device=str(net.device), arguments=arguments, wanted=wanted, seeds=seeds)
-    with progress:
+    with progress, Saving() as saving:
         try:
             for part in parts:
-                with whole():
-                    run.add(part, animate=animate, transparent=transparent)
+                saving.put(partial(run.add, part, animate=animate, transparent=transparent))
                 _tell_notes(part.items)
+            saving.wait()
         except KeyboardInterrupt:
+            with whole():
+                saving.wait()
             run.finish(columns=columns)
             progress.stop()
             typer.echo(_interrupted(run.missing, len(run), len(wanted) * seeds, out), err=True)
@@ -94,6 +101,30 @@ def make(
     where = f"{out}{'' if str(out).endswith('/') else '/'}"
     typer.echo(f"{_count(len(run), 'picture')}, contact_sheet.png and run.json are in {where}")
     return 0
+
+
+class Saving:
+    """Saves on a thread of its own while the next batch is drawn, one batch after another; what fails there is raised here."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[object] | None = None
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Begin, once what was put before is done."""
+        self.wait()
+        self._last = self._pool.submit(work)
+
+    def wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Saving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
 
 @contextmanager

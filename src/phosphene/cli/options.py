@@ -53,6 +53,20 @@ Transparent = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; cuda where there is one.")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="auto|full|half",
+        help="half: bfloat16, which auto takes where the hardware computes it natively and pictures have 96 px or more.",
+    ),
+]
+Compile = Annotated[
+    str,
+    typer.Option(
+        "--compile", metavar="auto|on|off", help="torch.compile; auto takes it on a GPU where the work that is left repays it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

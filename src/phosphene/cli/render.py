@@ -30,6 +30,8 @@ def render(
     animate: options.Animate = None,
     transparent: options.Transparent = False,
     device: options.Device = None,
+    precision: options.Precision = "auto",
+    compile: options.Compile = "auto",
     out: options.Out = Path("out"),
 ) -> None:
     """Draw the pictures that make objectives largest: units, channels, layers, classes and their sums.
@@ -52,6 +54,8 @@ def render(
         "batch": batch,
         "animate": animate,
         "transparent": transparent,
+        "precision": precision,
+        "compile": compile,
     }
     status = make(
         net,
@@ -68,5 +72,7 @@ def render(
         batch=batch,
         animate=animate,
         transparent=transparent,
+        precision=precision,
+        compile=compile,
     )
     raise typer.Exit(status)

@@ -19,7 +19,7 @@ from ..network.network import Network
 from ..objectives.spec import parse
 from ..pictures import colour, files
 from ..results.kinds import Rendering
-from ..results.record import Record, environment
+from ..results.record import Record
 from .observers import Observer
 from .recipe import Recipe
 from .render import stream_renderings
@@ -73,9 +73,10 @@ def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, 
             batch=len(objectives),
             frames=0,
             precision="half" if record.environment.get("precision") == "half" else "full",
+            compile="on" if record.environment.get("compiled") == "yes" else "off",
             observers=observers,
         )
-        now = environment(net.device) | {"precision": record.environment.get("precision")}
+        now = rendering.record.environment
     again = rendering.image(record.position)
     same_kind = again.mode == image.mode and again.size == image.size
     difference = _largest_difference(again, image) if same_kind else 255
