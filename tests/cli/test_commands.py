@@ -119,6 +119,7 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "settings": None,
         "seed": 0,
         "seeds": 1,
+        "starts": 1,
         "batch": 1,
         "animate": None,
         "transparent": False,

@@ -47,6 +47,7 @@ def make(
     settings: Sequence[str],
     seed: int,
     seeds: int,
+    starts: int,
     batch: int | None,
     animate: str | None,
     transparent: bool,
@@ -76,6 +77,7 @@ def make(
         size=size,
         seed=seed,
         seeds=seeds,
+        starts=starts,
         batch=batch,
         frames=frames,
         precision=precision,  # type: ignore[arg-type]  # a word that is none is refused there

@@ -38,6 +38,10 @@ Animate = Annotated[
 Seeds = Annotated[
     int, typer.Option("--seeds", metavar="N", help="Pictures of each, of the seeds K, K + 1, …; see --set diversity.")
 ]
+Starts = Annotated[
+    int,
+    typer.Option("--starts", metavar="N", help="Draw each from so many seeds; keep what holds best under random views."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .. import checks
-from ..errors import Interrupted
+from ..errors import Interrupted, RequestError
 from ..network.compiling import Compile
 from ..network.network import Network, is_out_of_memory
 from ..network.prepared import Precision
@@ -17,6 +17,7 @@ from .observers import FRAMES, Observer
 from .priors import Prior
 from .projections import Projection
 from .recipe import Optimiser, Recipe, find_recipe
+from .starts import steadiest
 from .views import View
 
 
@@ -35,6 +36,7 @@ def render(
     views: Sequence[View] | None = None,
     seed: int = 0,
     seeds: int = 1,
+    starts: int = 1,
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
@@ -49,6 +51,8 @@ def render(
     seed         of every random number; an item's numbers depend on the seed and its objective alone, so a picture is the
                  same alone or among others (up to the last bits of floating point, which depend on the batch size)
     seeds        pictures of each objective, of the seeds seed, seed + 1, …; a recipe with diversity keeps them apart
+    starts       each picture is drawn from so many seeds, seed, seed + 1, …, and the one is kept whose objective is largest on
+                 average over random views
     batch        pictures at once; None: what the hardware likes and its free memory holds. Running out of it halves the batch
                  and goes on
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
@@ -81,6 +85,7 @@ def render(
             size=size,
             seed=seed,
             seeds=seeds,
+            starts=starts,
             batch=batch,
             frames=frames,
             precision=precision,
@@ -109,6 +114,7 @@ def stream_renderings(
     size: int | tuple[int, int] | None = None,
     seed: int | Sequence[int] = 0,
     seeds: int = 1,
+    starts: int = 1,
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
@@ -127,7 +133,9 @@ def stream_renderings(
         own = [checks.seed(one) for one in seed]
         together = len(several) // max(len({str(one) for one in several}), 1)
     else:
-        together = checks.whole("seeds", seeds, low=1, high=1024)
+        together = checks.whole("seeds", seeds, low=1, high=1024) * checks.whole("starts", starts, low=1, high=1024)
+        if seeds > 1 and starts > 1:
+            raise RequestError(f"starts {starts} with seeds {seeds}; one or the other is needed")
         own = [checks.seed(checks.seed(seed) + k) for _ in several for k in range(together)]
         several = [one for one in several for _ in range(together)]
     job = Job.of(
@@ -144,7 +152,8 @@ def stream_renderings(
         sha256=sha256,
     )
     at_once = checks.whole("batch", batch, low=1) if batch is not None else job.batch
-    return _batches(job, at_once)
+    drawn = _batches(job, at_once)
+    return steadiest(job, drawn, starts) if starts > 1 else drawn
 
 
 def _batches(job: Job, at_once: int) -> Iterator[Rendering]:

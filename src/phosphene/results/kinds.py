@@ -99,6 +99,20 @@ class Rendering:
         c, h, w = self.pictures.shape[1:]
         return f"Rendering({len(self)} of {c}×{h}×{w}: {shown(', '.join(item.objective for item in self.items))})"
 
+    def chosen(self, rows: Sequence[int]) -> Rendering:
+        """These pictures alone, in this order."""
+        kept = list(rows)
+        return replace(
+            self,
+            pictures=self.pictures[kept],
+            scores=self.scores[kept],
+            history=self.history[:, kept],
+            items=tuple(self.items[row] for row in kept),
+            records=tuple(self.records[row] for row in kept),
+            frames=self.frames[:, kept],
+            attribution=None if self.attribution is None else self.attribution[kept],
+        )
+
     @property
     def record(self) -> Record:
         """The first picture's Record; `records` has one for each."""

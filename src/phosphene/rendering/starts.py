@@ -1,0 +1,42 @@
+"""Several starts of an objective, of which the picture that holds best is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ..objectives.expression import values
+from ..results.kinds import Rendering, join
+from .job import Job
+from .views import Viewer
+
+LOOKS = 16  # random views of each picture
+
+
+def steadiest(job: Job, parts: Iterable[Rendering], starts: int) -> Iterator[Rendering]:
+    """Of every `starts` neighbours, which are of one objective, the picture whose objective is largest over random views."""
+    done, waiting = 0, list[Rendering]()
+    for part in parts:
+        together = join([*waiting, part])
+        whole = len(together) // starts * starts
+        if whole:
+            held = _held(job, done, together.pictures[:whole]).view(-1, starts)
+            yield together.chosen((held.argmax(1) + starts * torch.arange(len(held))).tolist())
+        done += whole
+        waiting = [together.chosen(range(whole, len(together)))] if whole < len(together) else []
+
+
+@torch.no_grad()
+def _held(job: Job, first: int, pictures: Tensor) -> Tensor:
+    """Mean values (b,) of the objectives over the recipe's views, which are the same for all pictures of one objective."""
+    mean = job.net.preprocess.mean_picture(job.size).to(job.net.device)
+    looks = LOOKS if job.recipe.views else 1
+    found = []
+    with torch.inference_mode(False), job.net.reading(half=job.half) as read:
+        for item, picture in zip(job.items[first:], pictures, strict=False):
+            view = Viewer(job.recipe.views, [f"{item.text}\0held {k}" for k in range(looks)], 0, 1, job.recipe.border)
+            seen = view(picture.to(mean).expand(looks, -1, -1, -1), 0, mean)
+            found.append(values([item.resolved] * looks, read(seen, item.resolved.reads)).mean().cpu())
+    return torch.stack(found)

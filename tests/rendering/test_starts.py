@@ -1,0 +1,50 @@
+"""Of several starts the picture that holds best under random views is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import phosphene as ph
+from phosphene.rendering import starts as module
+from phosphene.rendering.job import Job
+
+ASKED = ["logit:cat", "logit:ship", "logit:dog"]
+SETTINGS = {"steps": 12, "frames": 3}
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_one_of_the_starts_is_kept_whatever_the_batch(robust: ph.Network, batch: int | None) -> None:
+    kept = ph.render(robust, ASKED, starts=4, batch=batch, **SETTINGS)  # type: ignore[arg-type]
+    all_of_them = ph.render(robust, ASKED, seeds=4, **SETTINGS)  # type: ignore[arg-type]
+    assert [item.objective for item in kept.items] == ASKED
+    for i, item in enumerate(kept.items):
+        place = 4 * i + item.seed
+        assert all_of_them.items[place].seed == item.seed
+        torch.testing.assert_close(kept.pictures[i], all_of_them.pictures[place], atol=0.03, rtol=0)
+        torch.testing.assert_close(kept.history[:, i], all_of_them.history[:, place], atol=0.05, rtol=0.05)
+    assert kept.frames.shape[:2] == (3, 3)
+
+
+def test_the_kept_one_is_the_steadiest(robust: ph.Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[torch.Tensor] = []
+
+    def noted(job: Job, first: int, pictures: torch.Tensor) -> torch.Tensor:
+        held.append(measured(job, first, pictures))
+        return held[-1]
+
+    measured = module._held
+    monkeypatch.setattr(module, "_held", noted)
+    kept = ph.render(robust, ASKED, starts=3, steps=8)
+    assert [item.seed for item in kept.items] == torch.cat(held).view(3, 3).argmax(1).tolist()
+
+
+def test_without_views_it_is_the_one_of_the_largest_score(robust: ph.Network) -> None:
+    kept = ph.render(robust, ASKED, starts=3, steps=8, views=[])
+    scores = ph.render(robust, ASKED, seeds=3, steps=8, views=[]).scores.view(3, 3)
+    assert [item.seed for item in kept.items] == scores.argmax(1).tolist()
+
+
+def test_starts_and_seeds_do_not_go_together(robust: ph.Network) -> None:
+    with pytest.raises(ph.PhospheneError, match="starts 2 with seeds 3"):
+        ph.render(robust, "logit:cat", starts=2, seeds=3, steps=1)
