@@ -148,7 +148,7 @@ def test_a_wrong_request_is_one_line(phosphene: Phosphene, change: list[str], wo
         (["photos", "--objective", "logit:cat", "--channel", "3"], "--channel 3 of which layer?"),
         (["nowhere", "--layer", "stem"], "data 'nowhere' is not there"),
         (["empty", "--layer", "stem"], "folder 'empty' holds no files"),
-        (["junk", "--layer", "stem"], "none of 1 items of junk is a picture; the first: 'junk/a.png' is not a picture"),
+        (["junk", "--layer", "stem"], "the one item read of junk is no picture: 'junk/a.png' is not a picture"),
     ],
 )
 def test_data_that_hold_nothing_are_one_line(phosphene: Phosphene, line: list[str], words: str) -> None:

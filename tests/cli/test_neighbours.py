@@ -67,7 +67,8 @@ def test_a_query_is_not_its_own_neighbour(phosphene: Phosphene) -> None:
 
 def test_a_map_is_a_page(phosphene: Phosphene) -> None:
     pytest.importorskip("plotly")
-    assert phosphene(*NEIGHBOURS, "photos", "--map", "pca", "-o", "out").status == 0
+    ran = phosphene(*NEIGHBOURS, "photos", "--map", "pca", "-o", "out")
+    assert (ran.status, ran.out) == (0, "map.html and run.json are in out\n")
     assert "Plotly.newPlot" in Path("out/map.html").read_text("utf-8")
     assert (said()["map"]["points"], said()["map"]["method"]) == (6, "pca")
 

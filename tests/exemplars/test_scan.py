@@ -158,11 +158,15 @@ def test_what_is_no_picture_is_counted_and_named() -> None:
     assert "reaches from 7 to 7" in found.refusals[2].reason
     assert found.indices[0].tolist() == [0, 5, -1, -1, -1]
     assert "4 items are no pictures" in found.notes[0]
+    (note,) = ph.examples(network("plain"), data[:2], "logit:1").notes
+    assert note.startswith("one item is no picture and was left out: item-1: it is None")
 
 
 def test_data_without_a_single_picture_say_why() -> None:
     with pytest.raises(PictureError, match=r"none of 2 items of list is a picture; the first: item-0: it is None"):
         ph.examples(network("plain"), [None, None], "logit:1")
+    with pytest.raises(PictureError, match=r"the one item read of list is no picture: item-0: it is None"):
+        ph.examples(network("plain"), [None], "logit:1")
 
 
 def test_a_layer_that_is_not_there_is_named() -> None:
@@ -217,6 +221,13 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, change: dict[
     ph.examples(**asked)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match=word):
         ph.examples(**{**asked, **change})  # type: ignore[arg-type]
+
+
+def test_what_differs_in_a_checkpoint_is_named(tmp_path: Path) -> None:
+    ph.examples(network("plain"), pictures(4), "channel:1:*", folder=tmp_path)
+    said = """objectives 'channel:"1":3' and 7 more, this one of 'channel:"1":2' and 2 more; the same"""
+    with pytest.raises(RequestError, match=said):
+        ph.examples(network("plain"), pictures(4), "channel:1:0-2", folder=tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ", None])

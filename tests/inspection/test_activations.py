@@ -113,6 +113,11 @@ def maps(values: Tensor) -> ChannelMaps:
     return ChannelMaps(values, "layer", "ReLU", "photo.png", (), ph.filters(ph.load("demo:standard"), "stem.0").record)
 
 
+def test_the_name_of_the_picture_stands_last_in_the_title_since_it_may_be_cut(standard: ph.Network) -> None:
+    found = ph.activations(standard, torch.rand(1, 3, 32, 32), "stem", image="folder/a.png")["stem"]
+    assert found._title("own") == "demo:standard · stem, 32 channels, each on its own scale · a.png"
+
+
 def test_tiles_are_grey_on_one_scale_or_each_on_its_own() -> None:
     one = maps(torch.stack([torch.full((2, 2), 4.0), torch.full((2, 2), 1.0), torch.zeros(2, 2)]))
     assert [one.tile(i).getpixel((0, 0)) for i in range(3)] == [255, 64, 0]

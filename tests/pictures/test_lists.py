@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_parquet_says_the_same(photos: Path) -> None:
     assert read(photos / "list.parquet") == (["2.png", "0.png"], [1, 0], [])
 
 
+def test_parquet_without_paths_is_told_by_its_columns(photos: Path) -> None:
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"where": ["in/2.png"], "label": [1]}), photos / "list.parquet")
+    with pytest.raises(RequestError, match=r"has the columns \['where', 'label'\]; one of path, file"):
+        open_data(photos / "list.parquet")
+
+
 def test_urls_are_read_as_files_are(photos: Path, memory: str) -> None:
     (photos / "list.csv").write_text(f"url\n{memory}/0.png\n{memory}/none.png\n")
     names, _, reasons = read(photos / "list.csv")
@@ -80,13 +89,27 @@ def test_a_list_from_elsewhere_names_no_file_of_this_machine(photos: Path, memor
         f"{photos}/in/0.png",
         f"file://{photos}/in/0.png",
         f"simplecache::file://{photos}/in/0.png",
+        f"zip://0.png::{photos}/in.zip",
+        f"git://{photos}:in/0.png",
     ]
+    with zipfile.ZipFile(photos / "in.zip", "w") as archive:
+        archive.write(photos / "in" / "0.png", "0.png")
+    fsspec.filesystem("memory").pipe("/data/all.zip", (photos / "in.zip").read_bytes())
+    places.append(f"zip://0.png::{memory}/all.zip")  # which is of elsewhere
     with fsspec.open(f"{memory}/list.csv", "w") as file:
         file.write("\n".join(["path", *places]))
     names, _, reasons = read(f"{memory}/list.csv")
-    assert names == ["0.png"]
-    assert ["leaves the folder" in reason for reason in reasons] == [True, True, False, False]
+    assert names == ["0.png", "all.zip"]
+    assert ["leaves the folder" in reason for reason in reasons] == [True, True, False, False, False, False]
     assert all("of this machine" in reason for reason in reasons[2:])
+
+
+def test_a_list_of_this_machine_may_be_named_as_a_url_and_name_archives(photos: Path) -> None:
+    with zipfile.ZipFile(photos / "in.zip", "w") as archive:
+        archive.write(photos / "in" / "2.png", "2.png")
+    (photos / "list.csv").write_text(f"path\nin/0.png\nfile://{photos}/in/1.png\nzip://2.png::{photos}/in.zip\n")
+    names, _, reasons = read(f"file://{photos}/list.csv")
+    assert (names, reasons) == (["0.png", "1.png", "in.zip"], [])
 
 
 @pytest.mark.parametrize(
@@ -142,3 +165,5 @@ def test_a_data_set_that_is_not_there_is_refused() -> None:
 def test_an_option_that_is_none_is_refused() -> None:
     with pytest.raises(RequestError, match="it takes split and config"):
         open_data("hf:NAME?shard=1")
+    with pytest.raises(RequestError, match="data hf: names no data set; hf:NAME is needed"):
+        open_data("hf:")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import Interrupted, ModelError, PictureError, RequestError, shown
+from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network import addresses
 from ..network.network import Network
-from ..pictures.data import Batch, Data, Refusal, open_data
+from ..pictures.data import Batch, Data, Refusal, nothing, open_data
 from ..results.neighbours import Neighbour, Neighbours, small, thumbnail
 from ..results.question import fitted
 from .feature_about import about_of, check_model, differing, record_of
@@ -75,7 +75,7 @@ class FeatureIndex:
         store = index._store
         index._write(read, checks.whole("batch", batch, low=1), store.next_position(), progress, store.add)
         if not len(store):
-            raise PictureError(_nothing(read, index.refused))
+            raise nothing(read, len(index.refused), index.refused)
         store.finish(large=len(store) > EXACT_UP_TO)
         return index
 
@@ -271,15 +271,12 @@ def _begun(uri: str, about: Mapping[str, Any], overwrite: bool, options: Mapping
     store = Store.open(uri, options=options, half=True)
     if store.complete:
         raise RequestError(f"index {shown(uri)} is there already; open it, upsert into it, or pass overwrite=True")
+    if not len(store):  # of an attempt that found no picture: nothing is lost
+        return Store.create(uri, about, options=options)
     if other := differing(store.about, about):
-        raise RequestError(f"half-written index {shown(uri)} is of another {' and another '.join(other)}; pass overwrite=True")
+        what = " and another ".join(other)
+        raise RequestError(f"half-written index {shown(uri)} is of another {what}; overwrite=True (--rebuild) begins anew")
     return store
-
-
-def _nothing(data: Data, refused: Sequence[Refusal]) -> str:
-    if not refused:
-        return f"{data.name} gave no picture; at least one is needed"
-    return f"none of {len(refused)} items of {data.name} is a picture; the first: {refused[0].reason}"
 
 
 def _own(name: str, seen: set[str]) -> str:

@@ -16,6 +16,7 @@ from ..seeding import stream_seed
 from .feature_index import FeatureIndex
 
 MOST = 4000  # points: a page of more than that is slow
+LARGEST = 10_000  # points that can be asked for
 _FEW = 10  # points below which UMAP has no neighbourhoods
 
 
@@ -31,13 +32,14 @@ def feature_map(index: FeatureIndex, *, method: str = "auto", most: int = MOST, 
         raise RequestError(f"map by {shown(method)}; auto, pca or umap is needed")
     if method == "umap" and importlib.util.find_spec("umap") is None:
         raise ExtraError("a map by UMAP needs umap-learn; pip install 'phosphene[umap]', or take pca")
-    kept = _kept(index, checks.whole("most", most, low=2), checks.seed(seed))
+    kept = _kept(index, checks.whole("most", most, low=2, high=LARGEST), checks.seed(seed))
     rows = _rows(index, kept)
     by_umap = (method == "umap" or (method == "auto" and importlib.util.find_spec("umap") is not None)) and len(kept) >= _FEW
     points, explained = (_umap(rows["vector"], index.about["metric"], seed), ()) if by_umap else pca(rows["vector"])
     name = "umap" if by_umap else "pca"
     notes = [] if len(kept) == len(index) else [f"{len(kept):,} of {len(index):,} pictures are shown"]
     notes += ["distances between far points mean nothing in a map by UMAP"] if by_umap else []
+    notes += [f"by PCA: {len(kept)} pictures are too few for UMAP"] if method == "umap" and not by_umap else []
     model = index.about["model"]["ref"].partition("?")[0].rpartition("/")[2]
     return FeatureMap(
         points=points,
@@ -47,7 +49,7 @@ def feature_map(index: FeatureIndex, *, method: str = "auto", most: int = MOST, 
         thumbnails=tuple(one or b"" for one in rows["thumbnail"]),
         method=name,
         explained=explained,
-        title=f"{model} · {index.layer} of {len(kept):,} pictures, {name.upper()}",
+        title=f"{model} · {index.layer} of {len(kept):,} picture{'' if len(kept) == 1 else 's'}, {name.upper()}",
         notes=tuple(notes),
     )
 

@@ -75,8 +75,9 @@ def neighbours(
         typer.echo(f"note: {refused.reason}", err=True)
     if len(kept.refused) > 5:
         typer.echo(f"note: {len(kept.refused)} items of {data} are no pictures (run.json lists them)", err=True)
-    what = f"the neighbours of {len(names)} picture{'' if len(names) == 1 else 's'} among {len(kept):,}"
-    typer.echo(f"{what}{', map.html' if map_by else ''} and run.json are in {out}")
+    told_of = [f"the neighbours of {len(names)} picture{'' if len(names) == 1 else 's'} among {len(kept):,}"] if names else []
+    told_of += ["map.html"] if map_by else []
+    typer.echo(f"{', '.join(told_of)} and run.json are in {out}")
 
 
 def _check(data: str | None, queries: list[Path] | None, k: int, index: str | None, map_by: str | None) -> None:
@@ -110,7 +111,7 @@ def _index(net: Network, data: Data | None, place: str, layer: str | None, metri
             if value is not None and found.about.get(word) != value:
                 raise RequestError(f"index {shown(place)} is of another {word}; --rebuild makes it again, --index another one")
         return found
-    with progress_bar() as progress:
+    with progress_bar("pictures") as progress:
         task = progress.add_task("reading pictures", total=data.count)
         return FeatureIndex.build(
             net,

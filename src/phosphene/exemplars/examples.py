@@ -245,7 +245,9 @@ def _notes(found: Asked, fields: Fields, state: State) -> tuple[str, ...]:
     faulty = sum(int(one.faulty.sum()) for one in state.moments)
     if faulty:
         notes.append(f"{faulty} values were not finite and are left out")
-    if state.refused:
+    if state.refused == 1:
+        notes.append(f"one item is no picture and was left out: {state.refusals[0].reason}")
+    if state.refused > 1:
         notes.append(f"{state.refused} items are no pictures and were left out; the first: {state.refusals[0].reason}")
     return tuple(note for note in notes if note)
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..accumulate.protocol import Accumulator
-from ..errors import Interrupted, PictureError, RequestError
+from ..errors import Interrupted, RequestError
 from ..network.network import Network, Read, is_out_of_memory
 from ..pictures import files
-from ..pictures.data import Batch, Data
+from ..pictures.data import Batch, Data, nothing
 from .state import State, check_same
 from .units import Asked
 
@@ -80,7 +80,7 @@ def scan(
             state.save(folder / CHECKPOINT)
         raise Interrupted(state.pruned()) from None
     if not state.seen:
-        raise PictureError(_nothing(data, state))
+        raise nothing(data, state.refused, state.refusals)
     state = state.finished()
     if folder is not None:
         state.save(folder / CHECKPOINT)
@@ -132,9 +132,3 @@ def _parts(read: Read, asked: Asked, pictures: Tensor) -> list[list[Tensor]]:
 
 def _total(data: Data, shard: tuple[int, int]) -> int | None:
     return None if data.count is None else len(range(shard[0], data.count, shard[1]))
-
-
-def _nothing(data: Data, state: State) -> str:
-    if not state.refused:
-        return f"{data.name} gave no picture; at least one is needed"
-    return f"none of {state.refused} items of {data.name} is a picture; the first: {state.refusals[0].reason}"

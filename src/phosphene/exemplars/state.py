@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -233,8 +234,16 @@ def check_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -
     a, b = (json.loads(json.dumps(dict(about))) for about in (mine, theirs))
     for key in a:
         if a[key] != b.get(key):
-            said: Callable[[Any], str] = lambda value: shown(value if not isinstance(value, list) else value[:3])  # noqa: E731
+            old, new = _said(b.get(key), a[key]), _said(a[key], b.get(key))
             raise RequestError(
-                f"{where} is of {key.replace('_', ' ')} {said(b.get(key))}, this one of {said(a[key])}; "
-                "the same is needed, or another folder"
+                f"{where} is of {key.replace('_', ' ')} {old}, this one of {new}; the same is needed, or another folder"
             )
+
+
+def _said(value: Any, other: Any) -> str:
+    """A value as an error repeats it; of a list the first that stands not in the other's place, and how many more there are."""
+    if not isinstance(value, list) or not value:
+        return shown(value)
+    others = other if isinstance(other, list) else []
+    first = next((one for one, beside in zip_longest(value, others) if one != beside), None) or value[-1]
+    return shown(first) + (f" and {len(value) - 1} more" if len(value) > 1 else "")

@@ -214,6 +214,15 @@ def checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
     return checks.whole("shard", shard[0], low=0, high=count - 1), count
 
 
+def nothing(data: Data, count: int, refusals: Sequence[Refusal]) -> PictureError:
+    """What is to be said of data whose `count` items are none of them a picture."""
+    if not refusals:
+        return PictureError(f"{data.name} gave no picture; at least one is needed")
+    if count == 1:
+        return PictureError(f"the one item read of {data.name} is no picture: {refusals[0].reason}")
+    return PictureError(f"none of {count} items of {data.name} is a picture; the first: {refusals[0].reason}")
+
+
 def _of_path(text: str, out: Path | None) -> Source:
     from . import sources
 

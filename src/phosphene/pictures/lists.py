@@ -19,6 +19,9 @@ from .sources import LABELS, PICTURES, Files
 
 PATHS = ("path", "file", "file_name", "filename", "filepath", "url", "uri", *PICTURES)
 LARGEST_LIST = 1 << 30  # bytes
+HERE = ("file", "local")  # what file systems of this machine are called in URLs
+ELSEWHERE = frozenset("abfs abfss adl az ftp gcs gs hf http https memory oci oss s3 s3a sftp ssh".split())
+AROUND = frozenset(("simplecache", "tar", "zip"))  # what may stand before them, as in zip://a.png::https://host/a.zip
 
 
 def listed(text: str) -> Files:
@@ -26,13 +29,15 @@ def listed(text: str) -> Files:
 
     Paths are from the list's own folder on; a list from elsewhere (a URL) must name files of elsewhere.
     """
-    remote = is_url(text)
-    content = _bytes(text) if remote else _local(Path(text))
+    scheme, _, rest = text.partition("://")
+    home = rest if scheme.lower() in HERE and "::" not in rest else text
+    remote = is_url(home)
+    content = _bytes(home) if remote else _local(Path(home))
     rows = _parquet(text, content) if text.lower().endswith(".parquet") else _csv(text, content)
     places, labels = _columns(text, rows)
-    paths = [_whole(text, remote, place) for place in places]
+    paths = [_whole(home, remote, place) for place in places]
     digest = hashlib.sha256("\n".join(f"{p}\0{label}" for p, label in zip(paths, labels, strict=True)).encode(errors="replace"))
-    return Files(text, paths, labels, f"list {digest.hexdigest()}", partial(_picture, remote))
+    return Files(text, paths, labels, f"list {digest.hexdigest()}", partial(_picture, home if remote else ""))
 
 
 def is_url(text: str) -> bool:
@@ -92,13 +97,14 @@ def _parquet(name: str, content: bytes) -> Rows:
         ) from error
     try:
         table = pyarrow.parquet.read_table(io.BytesIO(content))
-        wanted = [head for head in table.column_names if head.lower() in (*PATHS, *LABELS)]
-        columns = [table.column(head).to_pylist() for head in wanted]
+        heads = list(table.column_names)
+        # The others are not taken out: they may be large.
+        columns = [table.column(head).to_pylist() if head.lower() in (*PATHS, *LABELS) else [] for head in heads]
     except Exception as error:  # pyarrow raises kinds of its own
         raise RequestError(f"list {shown(name)} is no Parquet file that can be read: {first_line(error)}") from error
     if not table.num_rows:
         raise RequestError(f"list {shown(name)} names no pictures")
-    return wanted, columns
+    return heads, columns
 
 
 def _columns(name: str, rows: Rows) -> tuple[list[str], list[Label]]:
@@ -129,11 +135,19 @@ def _whole(name: str, remote: bool, place: str) -> str:
     return f"{name.rsplit('/', 1)[0]}/{place}"
 
 
-def _picture(remote: bool, path: str) -> Tensor:
+def _picture(home: str, path: str) -> Tensor:
+    """home: the URL of a list from elsewhere, or nothing."""
     if is_url(path):
-        if remote and {"file", "local"} & {part.partition("://")[0].lower() for part in path.split("::")}:
+        if home and not _elsewhere(path, home):
             raise PictureError(f"{shown(path)} is a file of this machine, which a list from elsewhere must not name")
         return decode(io.BytesIO(_bytes(path, LARGEST_BYTES)), shown(path))
-    if remote:
+    if home:
         raise PictureError(f"{shown(path)} leaves the folder of its list; a path inside it is needed")
     return read_file(path)
+
+
+def _elsewhere(path: str, home: str) -> bool:
+    """Whether a URL cannot lead to files of this machine: what it is of is known to be elsewhere, or is where its list is."""
+    *around, last = path.split("::")
+    kinds = [link.partition("://")[0].lower() for link in (*around, last, home.rpartition("::")[2])]
+    return "://" in last and kinds[-2] in {*ELSEWHERE, kinds[-1]} - {*HERE} and AROUND.issuperset(kinds[:-2])

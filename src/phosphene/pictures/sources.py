@@ -160,6 +160,8 @@ def hugging_face(text: str) -> Source:
     given = dict(parse_qsl(options))
     if extra := sorted(set(given) - {"split", "config"}):
         raise RequestError(f"data hf:{name} has {shown(extra)}; it takes split and config")
+    if not name:
+        raise RequestError("data hf: names no data set; hf:NAME is needed, such as hf:cifar10?split=test")
     try:
         import datasets
     except ImportError as error:

@@ -146,7 +146,8 @@ class ChannelMaps(Part):
         low = f"-{self._top:.3g}" if self._signed else "0"
         said = f"{low} to {self._top:.3g}" if scale == "shared" else "each on its own scale"
         silent = f", {len(self.silent)} silent" if self.silent else ""
-        return f"{self.model} · {self.layer} of {Path(self.image_name).name}, {len(self)} channels{silent}, {said}"
+        # The name of the picture last: where the sheet is narrow, it is cut.
+        return f"{self.model} · {self.layer}, {len(self)} channels{silent}, {said} · {Path(self.image_name).name}"
 
 
 @dataclass(frozen=True, eq=False)

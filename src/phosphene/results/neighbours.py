@@ -156,12 +156,30 @@ def thumbnail(picture: Tensor, side: int = THUMBNAIL) -> bytes:
 
 def opened(thumbnail: bytes) -> Image.Image:
     """A thumbnail as an image; grey where there is none that can be read, or one of many pixels."""
-    grey = Image.new("RGB", (THUMBNAIL, THUMBNAIL), (160, 160, 160))
+    return _decoded(thumbnail) or Image.new("RGB", (THUMBNAIL, THUMBNAIL), (160, 160, 160))
+
+
+def within(thumbnail: bytes, most: int) -> bytes:
+    """A thumbnail as it is, or where it has more than `most` bytes, of fewer pixels; nothing where it is no picture."""
+    image = _decoded(thumbnail)
+    if image is None or (len(thumbnail) <= most and max(image.size) <= THUMBNAIL):
+        return b"" if image is None else thumbnail
+    memory = io.BytesIO()
+    for side in (THUMBNAIL, 96, 48):  # 48 pixels of noise are 4 kB
+        memory = io.BytesIO()
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        image.save(memory, "JPEG", quality=80)
+        if memory.tell() <= most:
+            break
+    return memory.getvalue()
+
+
+def _decoded(thumbnail: bytes) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(thumbnail), formats=["PNG", "JPEG"]) as image:
-            return image.convert("RGB") if max(image.size) <= _LARGEST else grey
+            return image.convert("RGB") if max(image.size) <= _LARGEST else None
     except (OSError, SyntaxError, ValueError):
-        return grey
+        return None
 
 
 def small(pictures: Tensor, side: int) -> Tensor:
@@ -172,7 +190,7 @@ def small(pictures: Tensor, side: int) -> Tensor:
 
 def _neighbour(one: Neighbour, by: str) -> contact_sheet.Tile:
     name = one.label if one.label is not None else Path(one.id).name
-    return _tile(one.image(), name, f"seen as {one.prediction}", f"{by} {one.distance:.3g}")
+    return _tile(one.image(), name, f"seen as {one.prediction}", f"{by} {round(one.distance, 6):.3g}")
 
 
 def _tile(image: Image.Image, *lines: str) -> contact_sheet.Tile:
