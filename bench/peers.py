@@ -10,6 +10,7 @@ ipython's own requirements are those of the environment, or are installed there 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -28,7 +29,7 @@ class FromPictures(nn.Module):
         return scores
 
 
-def torchbearer(module: nn.Module, indices: Sequence[int], size: int) -> Tensor:
+def torchbearer(module: nn.Module, indices: Sequence[int], size: int, steps: int = 256, device: str = "cpu") -> Tensor:
     """ClassAppearanceModel with its defaults (Adam at 0.5, 256 steps, decay 0.01), as a callback of a trial of one batch."""
     from torchbearer import Trial
     from torchbearer.callbacks.imaging import ClassAppearanceModel
@@ -36,9 +37,9 @@ def torchbearer(module: nn.Module, indices: Sequence[int], size: int) -> Tensor:
     batch = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.long)
     drawn: list[Tensor] = []
     for index in indices:
-        callback = ClassAppearanceModel(1000, (3, size, size), target=index).on_val()
+        callback = ClassAppearanceModel(1000, (3, size, size), target=index, steps=steps).on_val()
         callback.with_handler(lambda image, *_: drawn.append(image.detach().clone()))
-        trial = Trial(module, callbacks=[callback]).with_val_data(*batch, num_workers=0)
+        trial = Trial(module, callbacks=[callback]).with_val_data(*batch, num_workers=0).to(device)
         trial.evaluate(verbose=0)
     return torch.stack(drawn)
 
@@ -50,18 +51,38 @@ def without_compiled_operators() -> None:
             torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
-def lucent(module: nn.Module, indices: Sequence[int], size: int) -> Tensor:
+def lucent(module: nn.Module, indices: Sequence[int], size: int, steps: int = 512) -> Tensor:
     """render_vis with its defaults (Fourier, decorrelated, Adam at 0.05, 512 steps, its transforms), at the network's size."""
     without_compiled_operators()
     from lucent.optvis import param, render
 
     drawn = []
     for index in indices:
+        quiet = {"show_image": False, "progress": False}
         images = render.render_vis(
-            module, f"labels:{index}", lambda: param.image(size), preprocess=False, show_image=False, progress=False
+            module, f"labels:{index}", lambda: param.image(size), thresholds=(steps,), preprocess=False, **quiet
         )
         drawn.append(torch.from_numpy(images[-1][0]).movedim(-1, 0).float())
     return torch.stack(drawn)
 
 
 PEERS = {"torchbearer": torchbearer, "lucent": lucent}
+
+# By the name of the distribution: what is imported.
+MODULES = {
+    "torchbearer": "torchbearer",
+    "torch-lucent": "lucent.optvis.render",
+    "captum": "captum.attr",
+    "grad-cam": "pytorch_grad_cam",
+    "torchcam": "torchcam.methods",
+}
+
+
+def missing(peer: str) -> str:
+    """Why a peer of MODULES cannot be run here; "" where it can."""
+    without_compiled_operators()
+    try:
+        importlib.import_module(MODULES[peer])
+    except ImportError as error:
+        return f"{peer} is not installed" if error.name == MODULES[peer].partition(".")[0] else f"{peer} does not import"
+    return ""
