@@ -83,7 +83,7 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype:
-        return _dtype(self.module)
+        return probe.dtype(self.module)
 
     @property
     def calls(self) -> Mapping[str, int]:
@@ -204,7 +204,7 @@ class Network:
     def _read_once(
         self, way: prepared.Way, pictures: Tensor, wanted: Collection[str], changes: Changes | None, rows: int
     ) -> dict[str, Tensor]:
-        inputs = self._inputs(pictures, _dtype(way.module), way.channels_last)
+        inputs = self._inputs(pictures, way.dtype, way.channels_last)
         with self._guarded(pictures):
             read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
         if inputs.dtype == torch.bfloat16:
@@ -311,10 +311,6 @@ def _sha256(module: nn.Module) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Also on the CPU, where torch raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next((t.dtype for t in probe.tensors(module).values() if t.is_floating_point()), torch.float32)
 
 
 def _first_channels(module: nn.Module) -> int:

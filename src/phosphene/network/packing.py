@@ -6,6 +6,7 @@ The gradient towards the input is itself a convolution, of the kernel turned rou
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,18 +67,23 @@ class Packed(nn.Conv2d):
             self._forwards = key, _laid_out(self.weight, *settings, x.shape)
         return _run(x, self._forwards[1], self.bias, self.padding, self.stride, self.dilation, self.groups)
 
-    @property
+    @cached_property
     def phases(self) -> int:
         """1: the gradient is a convolution with the turned kernel; n: one of n × n phases of the stride; 0: left to torch."""
         stride, taps = self.stride[0], self.kernel_size
-        if self.stride == (1, 1):
+        if self.stride == (1, 1) or self._points:
             return int(min(self._room) >= 0)
         if self.stride != (stride, stride) or self.dilation != (1, 1) or self.groups > 1:
             return 0
         wide, high = (-(-k // stride) * stride for k in taps)
         return stride if wide * high <= WASTE * taps[0] * taps[1] else 0
 
-    @property
+    @cached_property
+    def _points(self) -> bool:
+        """Of one tap: its gradient is put where the stride took the points from."""
+        return self.kernel_size == (1, 1) and self.padding == (0, 0)
+
+    @cached_property
     def _room(self) -> list[int]:
         """How far the turned kernel reaches beyond what the forward pass gave, of a stride of 1."""
         return [self.dilation[i] * (self.kernel_size[i] - 1) - int(self.padding[i]) for i in (0, 1)]
@@ -93,7 +99,9 @@ class Packed(nn.Conv2d):
                 _laid_out(_turned(self.weight, n, self.groups), padding, (1, 1), self.dilation, self.groups, above.shape),
             )
         below = _run(above, self._backwards[1], None, padding, (1, 1), self.dilation, self.groups)
-        return below if n == 1 else _cut(F.pixel_shuffle(below, n), self.padding, shape)
+        if n > 1:
+            return _cut(F.pixel_shuffle(below, n), self.padding, shape)
+        return below if self.stride == (1, 1) else _spread(below, self.stride, shape)
 
 
 class _Convolution(torch.autograd.Function):
@@ -144,6 +152,13 @@ def _turned(weight: Tensor, n: int, groups: int) -> Tensor:
     split = filled.unflatten(3, (-1, n)).unflatten(2, (-1, n))  # (in, out / groups, h / n, n, w / n, n)
     channels: Tensor = split.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
     return channels.flip(2, 3).contiguous(memory_format=torch.channels_last)
+
+
+def _spread(below: Tensor, stride: Any, shape: Shape) -> Tensor:
+    """At every so many places; the others are zero."""
+    wide = below.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+    wide[:, :, :: stride[0], :: stride[1]] = below
+    return wide
 
 
 def _cut(below: Tensor, padding: Any, shape: Shape) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -55,6 +56,11 @@ class Way:
 
     module: nn.Module
     channels_last: bool = False
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Of what goes in."""
+        return probe.dtype(self.module)
 
 
 @dataclass(eq=False)
@@ -138,7 +144,7 @@ class Preparation:
             if not _agree(self._run(way), expected):
                 return None
             if half:
-                module.to(torch.bfloat16)
+                way = Way(module.to(torch.bfloat16), channels_last)
                 self._run(way)
         except Exception:  # as .view() raises of a tensor that lies channels-last
             return None

@@ -199,6 +199,11 @@ def state(twin: nn.Module) -> tuple[int, int]:
     return id(twin), sum(tensor._version for tensor in tensors(twin).values())
 
 
+def dtype(module: nn.Module) -> torch.dtype:
+    """Of its weights."""
+    return next((tensor.dtype for tensor in tensors(module).values() if tensor.is_floating_point()), torch.float32)
+
+
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers by name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
