@@ -148,16 +148,13 @@ class Network:
         with memory.kept(), private_rng(seed), self._twin.running() as module:
             ways = self._ways(module, half)
             read: Read = partial(self._read, ways)
-            yield (
-                read
-                if compile == "off"
-                else compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
-            )
+            if compile != "off":
+                read = compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
+            yield read
 
     def _compiled(self, ways: prepared.Ways) -> Read:
-        way = ways.of({""})
-        quick = prepared.Way(compiling.compiled(way.module, self.device), way.channels_last)
-        return partial(self._read, prepared.Ways(quick, quick))
+        way = ways.compiled(self.device)
+        return partial(self._read, prepared.Ways(way, way))
 
     def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
         """What a picture of this size more in a batch takes of memory until its gradient is known."""
