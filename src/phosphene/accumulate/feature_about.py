@@ -31,7 +31,7 @@ def about_of(net: Network, layer: str | None, metric: str) -> dict[str, Any]:
         dimension = vectors_of(net.features(nothing, address), nothing).shape[1]
     side = min(PIXELS_SIDE, *net.preprocess.sides)
     return {
-        "model": {"ref": net.name, "sha256": net.sha256()},
+        "model": net.identity(),
         "preprocess": net.preprocess.to_dict(),
         "layer": address,
         "dimension": int(dimension),

@@ -90,7 +90,7 @@ def dream(
     run = DreamFolder(
         out,
         command="dream",
-        model={"ref": net.name, "sha256": net.sha256()},
+        model=net.identity(),
         device=str(net.device),
         arguments={"photos": names, "objective": text, **asked, **told},
         wanted=names,

@@ -86,7 +86,7 @@ def examples(
     title = f"{net.name.partition('?')[0].rpartition('/')[2]} on {found.seen:,} pictures of {Path(data).name or data}"
     about = {
         "command": "examples",
-        "model": {"ref": net.name, "sha256": net.sha256()},
+        "model": net.identity(),
         "device": str(net.device),
         "arguments": arguments,
     }

@@ -95,7 +95,7 @@ def explain(
         return MapFolder(
             out,
             command="explain",
-            model={"ref": net.name, "sha256": net.sha256()},
+            model=net.identity(),
             device=str(net.device),
             arguments=told,
             wanted=[str(path) for path in paths],

@@ -83,7 +83,7 @@ def locate(
         return BoxFolder(
             out,
             command="locate",
-            model={"ref": net.name, "sha256": net.sha256()},
+            model=net.identity(),
             device=str(net.device),
             arguments=told,
             wanted=[str(path) for path in paths],

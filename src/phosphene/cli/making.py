@@ -68,7 +68,7 @@ def make(
     wanted = list(dict.fromkeys(str(one) for text in objectives for one in several(text, _counter(net, size))))
     chosen = reduce(changed, settings, settle(net, recipe, size, steps=steps))
     frames = FRAMES if animate else 0
-    model = {"ref": net.name, "sha256": net.sha256()}
+    model = net.identity()
     progress = progress_bar()
     parts = stream_renderings(
         net,

@@ -57,7 +57,7 @@ def sweep(
         "size": size,
         "seed": seed,
     }
-    model_said = {"ref": net.name, "sha256": net.sha256()}
+    model_said = net.identity()
     columns = len(next(reversed(settings.values())))
     with progress_bar() as progress:
         about: dict[str, Any] = {"size": sides, "seed": seed, "frames": 0, "sha256": model_said["sha256"]}

@@ -62,8 +62,8 @@ def tune(
     networks = [options.opened(judge, device) for judge in judges or ()]
     given = list(range(len(net.classes))) if every else list(classes or ())
     about = {
-        "model": {"ref": net.name, "sha256": net.sha256()},
-        "judges": [{"ref": judge.name, "sha256": judge.sha256()} for judge in networks],
+        "model": net.identity(),
+        "judges": [judge.identity() for judge in networks],
         "device": str(net.device),
         "arguments": {
             "classes": None if every else classes,

@@ -146,7 +146,7 @@ def _channels(net: Network, address: str, given: Tensor, picture: Tensor) -> tup
 def _record(net: Network, picture: Tensor, asked: Sequence[str]) -> Record:
     h, w = picture.shape[-2:]
     return Record(
-        model={"ref": net.name, "sha256": net.sha256()},
+        model=net.identity(),
         preprocess=net.preprocess.to_dict(),
         recipe={"name": "activations"},
         size=(int(h), int(w)),

@@ -162,7 +162,7 @@ class _Looking:
 
 def _record(net: Network, address: str) -> Record:
     return Record(
-        model={"ref": net.name, "sha256": net.sha256()},
+        model=net.identity(),
         preprocess=net.preprocess.to_dict(),
         recipe={"name": "filters"},
         size=net.preprocess.sides,

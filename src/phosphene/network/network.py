@@ -171,6 +171,10 @@ class Network:
             self._hashed = (state, _sha256(self.module))
         return self._hashed[1]
 
+    def identity(self) -> dict[str, str]:
+        """What a Record and a run.json name it by: ref and sha256."""
+        return {"ref": self.name, "sha256": self.sha256()}
+
     def _ways(self, module: nn.Module, half: bool = False) -> prepared.Ways:
         if module is self.module:  # lent, and to be given back as it was
             return prepared.Ways(prepared.Way(module))

@@ -126,7 +126,7 @@ def _record(
     net: Network, objective: Objective, photo: Tensor, guide: Tensor | None, settings: Settings, seed: int, half: bool
 ) -> Record:
     return Record(
-        model={"ref": net.name, "sha256": net.sha256()},
+        model=net.identity(),
         preprocess=net.preprocess.to_dict(),
         recipe={
             "name": "dream",

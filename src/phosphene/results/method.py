@@ -165,7 +165,7 @@ def _record(question: Question, method: Method, verb: str) -> Record:
     net = question.net
     h, w = question.pictures.shape[-2:]
     return Record(
-        model={"ref": net.name, "sha256": net.sha256()},
+        model=net.identity(),
         preprocess=net.preprocess.to_dict(),
         recipe=method.to_dict(),
         size=(int(h), int(w)),
