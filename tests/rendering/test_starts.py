@@ -48,3 +48,9 @@ def test_without_views_it_is_the_one_of_the_largest_score(robust: ph.Network) ->
 def test_starts_and_seeds_do_not_go_together(robust: ph.Network) -> None:
     with pytest.raises(ph.PhospheneError, match="starts 2 with seeds 3"):
         ph.render(robust, "logit:cat", starts=2, seeds=3, steps=1)
+
+
+def test_a_sheet_of_several_seeds_names_none(robust: ph.Network) -> None:
+    several = ph.render(robust, "logit:cat", seeds=2, steps=1)
+    assert "seed" not in several.title
+    assert several.chosen([1]).title.endswith("seed 1")

@@ -30,7 +30,8 @@ class RunFolder(Listing):
         transparent: also each with opacity, as NAME.rgba.png."""
         if animate is not None:
             check_kind(animate)
-        self._title = rendering.title
+        same = self._title in ("", rendering.title)
+        self._title = rendering.title if same else rendering.title.partition(", seed ")[0]
         paths = []
         for place, item in enumerate(rendering.items):
             told = words or (f"seed {item.seed}" if self._seeds > 1 else "")

@@ -122,7 +122,9 @@ class Rendering:
     def title(self) -> str:
         recipe = self.record.recipe
         name = self.record.model["ref"].partition("?")[0].rpartition("/")[2]
-        return f"{name} · {recipe.get('name')}, {recipe.get('steps')} steps, seed {self.record.seed}"
+        seeds = {record.seed for record in self.records}
+        told = f", seed {self.record.seed}" if len(seeds) == 1 else ""  # of several each picture tells its own, or nobody
+        return f"{name} · {recipe.get('name')}, {recipe.get('steps')} steps{told}"
 
     def image(self, item: int = 0) -> Image.Image:
         """A picture as Pillow has it, pixel for pixel as it is saved."""
