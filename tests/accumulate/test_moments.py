@@ -32,7 +32,7 @@ def test_moments_are_those_of_the_whole(scale: float) -> None:
 
 
 @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 29), max_size=6), power=st.integers(-8, 14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parts_in_any_order_give_the_same_bits(seed: int, cuts: list[int], power: int) -> None:
     whole = values(seed, 10.0**power)
     numbers = torch.Generator().manual_seed(seed)
@@ -65,7 +65,7 @@ def test_sums_that_cancel_keep_their_small_part() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_value_falls_into_the_bin_of_its_edges(numbers: list[float]) -> None:
     counts = Histogram.of(1).update(torch.tensor(numbers)[:, None]).compute()[0]
     assert counts.sum() == len(numbers)

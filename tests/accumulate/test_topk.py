@@ -47,7 +47,7 @@ def told(best: Best) -> list[list[tuple[float, int, int]]]:
     one_each=st.booleans(),
     shards=st.integers(1, 4),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_is_the_head_of_the_sorted_whole(
     seed: int, items: int, units: int, places: int, k: int, levels: int, largest: bool, one_each: bool, shards: int
 ) -> None:

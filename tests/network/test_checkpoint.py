@@ -182,7 +182,7 @@ SAVERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {"a.pt": torch.sa
 
 
 @pytest.mark.parametrize("name", SAVERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4), share=st.floats(0.5, 1))
 def test_damage_is_refused_or_harmless(tmp_path: Path, name: str, places: list[tuple[float, int]], share: float) -> None:
     path = tmp_path / name
@@ -198,7 +198,7 @@ def test_damage_is_refused_or_harmless(tmp_path: Path, name: str, places: list[t
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64))
 def test_any_bytes_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"w{suffix}"

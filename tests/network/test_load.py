@@ -412,7 +412,7 @@ mutations = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text() | st.lists(pieces).map("".join) | mutations)
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     try:
@@ -421,7 +421,7 @@ def test_any_text_is_a_reference_or_refused(text: str) -> None:
         pass
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(pieces).map(lambda parts: "demo:" + "".join(parts)) | mutations)
 def test_any_mutated_reference_opens_or_is_refused(text: str) -> None:
     if any(len(number) > 2 for number in text.partition("size=")[2].replace(",", "&").split("&")[:2]):

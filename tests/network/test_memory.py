@@ -13,19 +13,19 @@ from phosphene.network import memory
 FAULTS = """
 import contextlib, resource, torch
 from phosphene.network.memory import kept
-def faults():
+def faults(numbers):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(20_000_000).add_(1)
+    for _ in range(10):
+        torch.ones(numbers).add_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+faults(20_000_000)
+print(faults(20_000_000))
 with kept(), kept():
     torch.ones(20_000_000).add_(1)
-    print(faults())
+    print(faults(20_000_000))
 with kept():
     pass
-print(faults())
+print(faults(60_000_000))  # larger than any block that may lie free since then: it would be taken without a fault
 """
 
 

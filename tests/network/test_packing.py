@@ -54,7 +54,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, tuple[int, int]]:
     return part, (draw(st.integers(least, least + 9)), draw(st.integers(least, least + 9)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(convolutions(), st.integers(1, 3))
 def test_any_convolution_gives_the_same(made: tuple[nn.Conv2d, tuple[int, int]], count: int) -> None:
     part, size = made

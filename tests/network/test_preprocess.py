@@ -34,14 +34,14 @@ def preprocesses(draw: st.DrawFn) -> ph.Preprocess:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(preprocesses())
 def test_the_way_back_ends_where_the_way_there_began(p: ph.Preprocess) -> None:
     given_ = pictures(2, p.channels, *p.sides).double()
     torch.testing.assert_close(p.inverse(p.forward(given_)), given_, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(preprocesses())
 def test_a_dict_of_plain_numbers_makes_the_same_again(p: ph.Preprocess) -> None:
     assert ph.Preprocess.from_dict(json.loads(json.dumps(p.to_dict()))) == p
@@ -179,7 +179,7 @@ def test_a_photograph_of_the_right_size_stays_as_it_is() -> None:
     assert torch.equal(ph.Preprocess(size=(5, 7), interpolation="bicubic").fit(photo), photo)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(*[st.integers(1, 40)] * 2), st.tuples(*[st.integers(1, 20)] * 2), st.none() | st.integers(1, 30))
 def test_any_photograph_fits_any_network(photo: tuple[int, int], size: tuple[int, int], resize: int | None) -> None:
     fitted = ph.Preprocess(size=size, resize=resize, interpolation="bicubic").fit(pictures(1, 3, *photo))

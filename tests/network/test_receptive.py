@@ -82,7 +82,7 @@ simple = st.sampled_from([nn.ReLU(), nn.Identity(), nn.ZeroPad2d((1, 0, 2, 1)), 
 stacks = st.lists(st.one_of(convolutions(), poolings(), simple), min_size=1, max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(stacks, st.integers(0, 3))
 def test_the_arithmetic_agrees_with_the_gradient(parts: Sequence[nn.Module], wider: int) -> None:
     module = positive(nn.Sequential(*parts))
@@ -90,7 +90,7 @@ def test_the_arithmetic_agrees_with_the_gradient(parts: Sequence[nn.Module], wid
     assert agrees(field, output, inputs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.integers(0, 1))
 def test_a_maximum_sees_its_window(kernel: int, stride: int, dilation: int, padding: int) -> None:
     pool = nn.MaxPool2d(kernel, stride, min(padding, kernel // 2), dilation)

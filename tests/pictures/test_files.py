@@ -18,7 +18,7 @@ from phosphene.pictures import files, reading
 from tests.pictures.test_reading import header
 
 IMAGE = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3))
-here = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+here = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def with_text(path: Path, text: str, *, keyword: str = files.CHUNK) -> Path:

@@ -184,7 +184,7 @@ def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
         ph.read(tmp_path / "a.png")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     some.sampled_from(["png", "jpg", "gif", "webp", "tiff", "bmp"]),
     some.lists(some.tuples(some.integers(0, 10_000), some.integers(0, 255)), min_size=1, max_size=8),

@@ -70,6 +70,25 @@ def test_noise_has_its_standard_deviation() -> None:
     assert seen.std().item() == pytest.approx(0.5, rel=0.02)  # independent: squares add up
 
 
+def test_noise_is_of_every_place_and_step_its_own() -> None:
+    """As far as a bank can give it: no field is another one, nor is a part of one a part of itself."""
+    flat = torch.zeros(64, 1, 64, 64)
+    viewer = Viewer([ph.noise(1.0)], [str(i) for i in range(64)], 0, 2)
+    first, second = (viewer(flat, step, flat[:1]).flatten(1) for step in (0, 1))
+    fields = torch.cat([first, second])
+    like = torch.corrcoef(fields) - torch.eye(len(fields))
+    assert like.abs().max() < 6 / 64  # six standard errors
+    rolled = torch.stack([(fields * fields.roll(by, 1)).mean(1) for by in (1, 64, 65)])
+    assert rolled.abs().max() < 6 / 64
+    assert abs(float(fields.mean())) < 6 / math.sqrt(fields.numel())
+
+
+def test_a_picture_larger_than_the_bank_gets_noise_too() -> None:
+    flat = torch.zeros(1, 1, 2100, 2100)
+    seen = Viewer([ph.noise(1.0)], ["a"], 0, 1)(flat, 0, flat)
+    assert float(seen.std()) == pytest.approx(1, rel=0.01)
+
+
 def test_no_views_show_the_picture_itself() -> None:
     assert torch.equal(Viewer([], ["a"], 0, 1)(PICTURE, 0, MEAN), PICTURE)
 

@@ -76,7 +76,7 @@ def test_an_animation_never_takes_the_place_of_a_picture(tmp_path: Path, kind: s
     assert len({name.lower() for name in names}) == len(names) == 8
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some.lists(some.text("aA-/. 12\n漢", max_size=4) | some.none(), min_size=1, max_size=8))
 def test_no_two_pictures_share_a_file(tmp_path: Path, names: list[str | None]) -> None:
     run = run_in(tmp_path)
