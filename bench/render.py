@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import pickle
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import phosphene as ph
 from bench import climbs, networks, peers
 from bench.arithmetic import FULL, HALF, NAMES, MatrixRate, of_a_step
+from bench.aside import aside, of_a_peer
 from bench.machine import version_of
 from bench.measured import Bar, Measured, Row, number, ratio
 from bench.settings import Settings
-from bench.turns import Ascent, in_turns, tell
+from bench.turns import in_turns, tell
 from phosphene.network.prepared import HALF_FROM, native_half
 
 HEAD = ("network", "program", "batch", "pictures × steps/s", "× torchbearer", "GFLOP/s", "of the limit")
 TEXT = """Class models of networks with random weights, {side} px: pictures × steps a second of the steady state, a long run
 less a short one, over the steps between; medians of {rounds} rounds in which all take turns. torchbearer and Lucent draw
-one picture at a time, as their documentation does, in float32; ours compute in {kind}. The arithmetic is counted on the plain
-float32 network, forward and the gradient towards the picture, weights frozen. The limit is what it allows at the best rate of
-square matrix products in the same run."""
+one picture at a time, as their documentation does, in float32, each in a process of its own as its users have it; ours compute
+in {kind}. The arithmetic is counted on the plain float32 network, forward and the gradient towards the picture, weights frozen.
+The limit is what it allows at the best rate of square matrix products in the same run."""
 NETWORKS = ("ResNet-50", "GoogLeNet", "MobileNetV2")
 RECIPES, BATCHES = ("natural-fast", "pixels"), (1, 8, 16)
 OURS, THEIRS = 128, 32  # pictures × steps between the short run and the long one: a few seconds of either
@@ -58,30 +60,29 @@ def measure(settings: Settings) -> Measured:
 
 
 def raced(name: str, net: ph.Network, settings: Settings, rates: MatrixRate) -> list[Line]:
-    """All on one network, in turns."""
+    """All on one network, in turns; each peer in a process of its own."""
     absent = {peer: why for peer in PEERS if (why := peers.missing(peer))}
-    module = peers.FromPictures(copy.deepcopy(net.module), net.preprocess.forward).eval()
-    racing = {(peer, 1): of_a_peer(peer, module, settings) for peer in PEERS if peer not in absent}
-    racing |= {
-        (recipe, batch): climbs.ours(net, recipe, batch, settings.of(OURS // batch, 1))
-        for recipe in RECIPES
-        for batch in BATCHES
-    }
-    for ascent in racing.values():
-        ascent.run(1)  # what is made once is made now
-    times = in_turns([ascent.seconds_a_step for ascent in racing.values()], settings.rounds, rates.sample)
+    steps = settings.of(THEIRS, 1)
+    module = pickle.dumps(peers.FromPictures(net.module, net.preprocess.forward).eval())
+    with ExitStack() as apart:
+        racing = {
+            (peer, 1): apart.enter_context(aside(of_a_peer, steps, settings, draw, module, settings.side, TARGET))
+            for peer, draw in PEERS.items()
+            if peer not in absent
+        }
+        racing |= {
+            (recipe, batch): climbs.ours(net, recipe, batch, settings.of(OURS // batch, 1))
+            for recipe in RECIPES
+            for batch in BATCHES
+        }
+        for ascent in racing.values():
+            ascent.run(1)  # what is made once is made now
+        times = in_turns([ascent.seconds_a_step for ascent in racing.values()], settings.rounds, rates.sample)
     found = [
         Line(name, program, batch, ascent.rate(seconds))
         for ((program, batch), ascent), seconds in zip(racing.items(), times, strict=True)
     ]
     return [Line(name, peer, 1, None, why) for peer, why in absent.items()] + found
-
-
-def of_a_peer(peer: str, module: nn.Module, settings: Settings) -> Ascent:
-    def run(steps: int) -> object:
-        return PEERS[peer](module, [TARGET], settings.side, steps)
-
-    return Ascent(1, run, settings.of(THEIRS, 1))
 
 
 def told(lines: Sequence[Line], counted: dict[str, int], rates: MatrixRate, settings: Settings) -> Measured:
