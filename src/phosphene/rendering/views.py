@@ -1,7 +1,8 @@
 """Views: a random change of view per picture and step, so that what is drawn does not hang on single pixels.
 
 Every item draws from streams of its own, (seed, "view", objective), so its views do not depend on its neighbours. Shifts,
-turns and scalings of one step are one matrix and one resampling; changes of colour come after it, noise last.
+turns and scalings of one step are one matrix and one resampling; changes of colour come after it, noise last: a stretch of a
+bank of Gaussian numbers that all items share, from a place of the item's own. New ones each time are too slow for a GPU.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -20,6 +22,8 @@ from ..errors import RequestError, shown
 from ..seeding import stream
 
 Border = Literal["black", "mean", "reflect"]
+BANK = 1 << 22  # Gaussian numbers in the bank, at least
+ROOM = 2  # pictures that the bank holds, at least
 
 
 class View:
@@ -260,13 +264,14 @@ class Viewer:
         owners = list(zip(seeds, names, strict=True))
         tables = [torch.rand((steps, draws), generator=stream(each, "view", name)) for each, name in owners]
         self._table = torch.stack(tables, 1) * 2 - 1
-        self._noise = [stream(each, "noise", name) for each, name in owners]
+        # (steps, b) in [0, 1): where in the bank each field begins.
+        self._noise = torch.stack([torch.rand(steps, generator=stream(each, "noise", name)) for each, name in owners], 1)
 
     def keep(self, items: Tensor) -> None:
         """Go on with these items alone."""
         rows = (items.cpu()[:, None] * self._samples + torch.arange(self._samples)).flatten()
         self._table = self._table[:, rows]
-        self._noise = [self._noise[row] for row in rows.tolist()]
+        self._noise = self._noise[:, rows]
 
     def __call__(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
         """The pictures as the network shall see them at this step, `samples` views of each side by side; differentiable."""
@@ -277,8 +282,7 @@ class Viewer:
             seen = change.changed(seen, self._table[step, :, start : start + change.draws].to(seen), mean)
             start += change.draws
         if self._sigma:
-            fields = [torch.randn(pictures.shape[1:], generator=generator) for generator in self._noise]
-            seen = seen + self._sigma * torch.stack(fields).to(seen)
+            seen = torch.add(seen, _fields(self._noise[step], seen), alpha=self._sigma)
         return seen
 
     def _moved(self, pictures: Tensor, step: int, mean: Tensor) -> Tensor:
@@ -297,3 +301,17 @@ class Viewer:
             return F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
         ground = mean if self._border == "mean" else torch.zeros_like(mean)
         return ground + F.grid_sample(pictures - ground, where, padding_mode="zeros", align_corners=False)
+
+
+def _fields(places: Tensor, like: Tensor) -> Tensor:
+    """Gaussian noise of the shape of `like` (b, …), for each the stretch of the bank that begins at its place in [0, 1)."""
+    each = math.prod(like.shape[1:])
+    bank = _bank(max(BANK, 1 << (ROOM * each - 1).bit_length()), like.device, like.dtype)
+    begins = (places.double() * (len(bank) - each)).long().tolist()
+    return torch.stack([bank[begin : begin + each] for begin in begins]).view_as(like)
+
+
+@lru_cache(maxsize=4)
+def _bank(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # whoever asks first: it is kept
+        return torch.randn(length, generator=stream(0, "noise bank")).to(device, dtype)
