@@ -55,15 +55,15 @@ class TopK:
     def k(self) -> int:
         return self.keys.shape[1]
 
-    def update(self, values: Tensor, indices: Tensor) -> Self:
-        """With the values (b, units, places) of the items `indices` (b,)."""
+    def update(self, values: Tensor, indices: Tensor, peaks: Tensor | None = None) -> Self:
+        """With the values (b, units, places) of the items `indices` (b,); peaks: values.amax(2), where it is known."""
         if values.ndim != 3 or values.shape[1] != len(self.keys) or indices.shape != values.shape[:1]:
             shapes = f"{tuple(values.shape)} and {tuple(indices.shape)}"
             raise RequestError(f"values and indices are {shapes}; (b, {len(self.keys)}, places) and (b,) are needed")
         if not values.numel():
             return self
         indices = indices.to(values.device)
-        best = values.amax(2) if self.largest else -values.amin(2)
+        best = (values.amax(2) if peaks is None else peaks) if self.largest else -values.amin(2)
         if bool(best.isnan().any()):  # a maximum over some NaN is NaN
             values = values.masked_fill(values.isnan(), -inf if self.largest else inf)
             best = values.amax(2) if self.largest else -values.amin(2)

@@ -96,9 +96,11 @@ class State:
         """With a batch of the only part, and (b, units, places) for each group."""
         (part,) = self.parts
         indices = torch.tensor(batch.indices)
+        peaks = [given.amax(2) for given in values]
 
         def ranked(ranks: tuple[TopK, ...]) -> tuple[TopK, ...]:
-            return tuple(rank.update(given, indices) for rank, given in zip(ranks, values, strict=bool(ranks)))
+            every = zip(ranks, values, peaks, strict=bool(ranks))
+            return tuple(rank.update(given, indices, peak) for rank, given, peak in every)
 
         new = replace(
             self,
@@ -116,7 +118,7 @@ class State:
             tops=ranked(self.tops),
             bottoms=ranked(self.bottoms),
             moments=tuple(moments.update(given) for moments, given in pairs),
-            histograms=tuple(h.update(given.amax(2)) for h, given in zip(self.histograms, values, strict=True)),
+            histograms=tuple(h.update(peak) for h, peak in zip(self.histograms, peaks, strict=True)),
             entries=entries,
             seen=self.seen + len(batch),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Asked:
     groups: tuple[Group, ...]
     shapes: Shapes
 
-    @property
+    @cached_property
     def reads(self) -> frozenset[str]:
         return frozenset().union(*(objective.reads for objective in self.objectives))
 

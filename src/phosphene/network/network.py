@@ -79,7 +79,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in probe.tensors(self.module).values()), torch.device("cpu"))
+        return probe.device(self.module)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -102,16 +103,16 @@ class Preprocess:
     def width(self) -> int:
         return self.sides[1]
 
-    @property
+    @cached_property
     def sides(self) -> tuple[int, int]:
         """(height, width)"""
         return checks.size(self.size)
 
-    @property
+    @cached_property
     def means(self) -> tuple[float, ...]:
         return checks.reals("mean", self.mean)
 
-    @property
+    @cached_property
     def stds(self) -> tuple[float, ...]:
         return checks.reals("std", self.std)
 

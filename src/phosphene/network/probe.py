@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -199,9 +200,15 @@ def state(twin: nn.Module) -> tuple[int, int]:
     return id(twin), sum(tensor._version for tensor in tensors(twin).values())
 
 
+def device(module: nn.Module) -> torch.device:
+    """Of its weights."""
+    return next((tensor.device for tensor in chain(module.parameters(), module.buffers())), torch.device("cpu"))
+
+
 def dtype(module: nn.Module) -> torch.dtype:
     """Of its weights."""
-    return next((tensor.dtype for tensor in tensors(module).values() if tensor.is_floating_point()), torch.float32)
+    every = chain(module.parameters(), module.buffers())
+    return next((tensor.dtype for tensor in every if tensor.is_floating_point()), torch.float32)
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:
