@@ -4,6 +4,7 @@
     python -m bench.recognise --lab FOLDER --classes figure natural      Simonyan et al. 2013, figure 1, and two more
     python -m bench.recognise --lab FOLDER --classes tuning FILE.toml    25 classes that the others are not among
     python -m bench.recognise --lab FOLDER --classes figure --site PEERS torchbearer lucent natural      beside two peers
+    python -m bench.recognise --lab FOLDER --precision full natural      in float32
 
 FOLDER holds mobilenets.py, the weights of both networks and classes.json (PHOSPHENE_LAB by default).
 """
@@ -16,12 +17,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 import phosphene as ph
 from bench.peers import PEERS, FromPictures
+from phosphene.network.prepared import Precision
 from phosphene.pictures import files
 from phosphene.pictures.colour import image_of
 
@@ -49,7 +52,7 @@ def judge_of(lab: Path) -> ph.Network:
     return ph.load(f"{maker}:make?weights={lab}/mobilenet_v1_075_imagenet.safetensors&{options}")
 
 
-def drawn(net: ph.Network, recipe: str, indices: list[int], seed: int, out: Path | None) -> Tensor:
+def drawn(net: ph.Network, recipe: str, indices: list[int], seed: int, precision: Precision, out: Path | None) -> Tensor:
     """By a recipe of ours, or by the peer of that name."""
     if recipe in PEERS:
         torch.manual_seed(seed)
@@ -60,16 +63,18 @@ def drawn(net: ph.Network, recipe: str, indices: list[int], seed: int, out: Path
             for index, picture in zip(indices, pictures, strict=True):
                 image_of(picture).save(out / recipe / f"{files.slug(net.classes[index])}.png")
         return pictures
-    rendering = ph.render(net, [ph.logit(index) for index in indices], recipe=recipe, seed=seed, frames=0)
+    rendering = ph.render(net, [ph.logit(index) for index in indices], recipe=recipe, seed=seed, precision=precision, frames=0)
     if out is not None:
         rendering.save(out / Path(recipe).stem)
     return rendering.pictures
 
 
-def row(net: ph.Network, judge: ph.Network, recipe: str, names: list[str], seed: int, out: Path | None) -> str:
+def row(
+    net: ph.Network, judge: ph.Network, recipe: str, names: list[str], seed: int, precision: Precision, out: Path | None
+) -> str:
     indices = [net.index(name) for name in names]
     started = time.monotonic()
-    pictures = drawn(net, recipe, indices, seed, out)
+    pictures = drawn(net, recipe, indices, seed, precision, out)
     seconds = (time.monotonic() - started) / len(names)
     found = ph.evaluation.recognisability(pictures, [str(index) for index in indices], [judge, net])
     said, itself = found.judgements
@@ -84,6 +89,7 @@ def main() -> None:
     parser.add_argument("--lab", type=Path, default=Path(os.environ.get("PHOSPHENE_LAB", "../shared/imagenet")))
     parser.add_argument("--classes", choices=CLASSES, default="tenth")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of ours")
     parser.add_argument("--out", type=Path, help="also save the pictures there")
     given = parser.parse_args()
     lab = given.lab.resolve()
@@ -92,7 +98,7 @@ def main() -> None:
     judge = judge_of(lab)
     print(HEAD)
     for recipe in given.recipes:
-        print(row(net, judge, recipe, CLASSES[given.classes], given.seed, given.out), flush=True)
+        print(row(net, judge, recipe, CLASSES[given.classes], given.seed, given.precision, given.out), flush=True)
 
 
 if __name__ == "__main__":

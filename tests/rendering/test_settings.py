@@ -57,6 +57,7 @@ def test_a_canvas_is_changed_with_its_numbers() -> None:
     phase = changed(ph.Recipe("p"), "canvas=phase")
     assert changed(phase, "contrast=0.5").canvas == ph.phase(contrast=0.5)
     assert changed(phase, "freedom=1").canvas == ph.phase(freedom=1.0)
+    assert changed(phase, "grid=7").canvas == ph.phase(grid=7)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.nets import of_channels
 
 SIZES = st.tuples(st.integers(2, 17), st.integers(2, 17))
 MEAN = torch.full((1, 3, 12, 10), 0.4)
+LOCAL = ph.phase(freedom=1.0, grid=3, falloff=0.3)
 
 
 def mean_of(channels: int, size: tuple[int, int]) -> torch.Tensor:
@@ -47,7 +49,7 @@ def test_the_decay_weighs_a_wave_by_its_frequency() -> None:
     torch.testing.assert_close(steep.scale / flat.scale, torch.hypot(y, x).clamp(min=1 / 12) ** -2)
 
 
-@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase(), ph.phase("1/f", freedom=0.5)])
+@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase(), ph.phase("1/f", freedom=0.5), LOCAL])
 def test_the_gradient_of_a_canvas_is_the_adjoint_of_its_slope(canvas: Any) -> None:
     surface = canvas.surface(MEAN.double())
     numbers = surface.start(["a"], 0, 0).double()
@@ -101,8 +103,44 @@ def test_contrast_stays_within_its_freedom() -> None:
     torch.testing.assert_close(surface.contrast(numbers).flatten(), expected)
 
 
+@settings(max_examples=30)
+@given(SIZES, st.integers(1, 9), st.integers(0, 5))
+def test_local_contrast_moves_strength_from_place_to_place_alone(size: tuple[int, int], grid: int, seed: int) -> None:
+    surface = ph.phase(freedom=1.0, grid=grid).surface(mean_of(3, size))
+    numbers = torch.cat([surface.start(["a"], seed, 0)] * 2)
+    numbers[1, -(grid**2) :] = 99 * torch.randn(grid**2, generator=torch.Generator().manual_seed(seed))
+    even, uneven = surface.local(numbers)
+    torch.testing.assert_close(even, torch.ones_like(even))
+    assert float(uneven.square().mean()) == pytest.approx(1, rel=1e-4)
+    assert float(uneven.max() / uneven.min()) <= math.exp(2) * (1 + 1e-4)
+
+
+def test_without_a_difference_local_contrast_is_none() -> None:
+    plain, local = (ph.phase(contrast=0.8, freedom=1.0, grid=grid).surface(MEAN) for grid in (1, 4))
+    numbers = plain.start(["a"], 0, 0)
+    torch.testing.assert_close(local.picture(torch.cat([numbers, torch.zeros(1, 15)], 1)), plain.picture(numbers))
+
+
+def test_local_contrast_leaves_coarse_waves_as_they_are() -> None:
+    """Where the fine waves are weakest, the picture is the coarse ones."""
+    surface = ph.phase(freedom=3.0, grid=2).surface(mean_of(3, (64, 64)))
+    numbers = surface.start(["a"], 0, 0)
+    numbers[:, -4:] = torch.tensor([-99.0, 99.0, -99.0, 99.0])  # left weak, right strong
+    z = surface.colours.z(surface.picture(numbers))[0]
+    roughness = (z[:, 1:] - z[:, :-1]).square().mean((0, 1))
+    assert roughness[:8].mean() < 0.02 * roughness[-8:].mean()
+    assert z[:, :, :8].std() > 0.2
+
+
+def test_the_falloff_divides_the_magnitude_by_a_power_of_the_frequency() -> None:
+    plain, soft = (ph.phase("1/f", falloff=power).surface(mean_of(1, (16, 16))) for power in (0.0, 1.0))
+    ratio = (soft.magnitude / plain.magnitude)[0, 0, 1:]
+    torch.testing.assert_close(ratio * torch.arange(1.0, 9), ratio[:1].expand(8))
+    assert float(soft.waves(soft.start(["a"], 0, 0)).square().mean()) == pytest.approx(1, rel=1e-3)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase()])
+@pytest.mark.parametrize("canvas", [ph.fourier(), ph.phase(), LOCAL])
 def test_spectral_canvases_render_any_number_of_channels(canvas: Any, channels: int) -> None:
     net = of_channels(channels, (13, 18))
     recipe = ph.Recipe("r", canvas=canvas, optimiser="adam", lr=0.1, steps=12)
@@ -117,7 +155,15 @@ def test_a_projection_that_would_change_the_magnitude_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: ph.fourier(-1), lambda: ph.phase(contrast=0), lambda: ph.phase(freedom=9), lambda: ph.fourier(start="x")]
+    "wrong",
+    [
+        lambda: ph.fourier(-1),
+        lambda: ph.phase(contrast=0),
+        lambda: ph.phase(freedom=9),
+        lambda: ph.phase(grid=0),
+        lambda: ph.phase(falloff=5),
+        lambda: ph.fourier(start="x"),
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: Any) -> None:
     with pytest.raises(ph.PhospheneError, match="is needed"):

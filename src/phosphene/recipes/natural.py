@@ -1,4 +1,5 @@
-"""`natural` and `natural-fast`: ours, for networks of about 96 px and more. Natural frequencies, free phases, many views."""
+"""`natural` and `natural-fast`: ours, for networks of about 96 px and more. Natural frequencies, free phases, local contrast,
+many views."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ def fast(shape: Shape) -> Recipe:
     return Recipe(
         name="natural-fast",
         source="Phosphene, after Fel et al. 2023 and Olah, Mordvintsev & Schubert 2017",
-        canvas=phase(contrast=1.0),
+        canvas=phase(contrast=1.0, freedom=1.5, grid=7, falloff=0.2),
         optimiser="adam",
         lr=0.4,
         anneal=1.0,

@@ -14,9 +14,9 @@ from .recipe import Recipe
 
 NUMBERS = ("anneal", "diversity", "lr", "patience", "samples", "steps", "threshold")
 WORDS = ("border", "diversity_at", "optimiser")
-CANVAS = ("contrast", "freedom", "spread")  # numbers of canvases that have them
+CANVAS = ("contrast", "falloff", "freedom", "grid", "spread")  # numbers of canvases that have them
 PARTS = ("priors", "projections", "views")
-WHOLE = ("patience", "samples", "steps")
+WHOLE = ("grid", "patience", "samples", "steps")
 
 
 def knobs() -> list[str]:
@@ -31,10 +31,11 @@ def varied(recipe: Recipe, key: str, value: float) -> Recipe:
     >>> varied(Recipe("r"), "l2", 0.5).priors[0].weight
     0.5
     """
+    number = int(value) if key in WHOLE and value == int(value) else value
     if key in CANVAS:
-        return recipe.replace(canvas=_of_canvas(recipe, key, value))
+        return recipe.replace(canvas=_of_canvas(recipe, key, number))
     if key in NUMBERS:
-        return recipe.replace(**{key: int(value) if key in WHOLE and value == int(value) else value})
+        return recipe.replace(**{key: number})
     for group in PARTS:
         if key in registry.names(group) and (knob := _knob(group, key)):
             return recipe.replace(**{group: _with(getattr(recipe, group), registry.find(group, key), knob, value)})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .. import checks
 from ..pictures.statistics import NATURAL, falling, frequencies, statistics
@@ -16,6 +17,8 @@ from .canvases import beginning, check_start, fields, start_files
 
 EDGE = 1e-3  # pictures are kept this far from 0 and 1 where their numbers are wanted: the sigmoid never reaches either
 FALLING = "1/f"
+COARSE = 3.0  # waves a picture: about from where on they follow the contrast of their place
+PACE = 0.1  # of the numbers of contrast beside phases, which are radians
 
 
 class Colours:
@@ -93,11 +96,15 @@ class Phase:
     contrast: float = 1.0
     freedom: float = 0.0
     start_from: str = "noise"
+    grid: int = 1
+    falloff: float = 0.0
     fixed = "the magnitude of its frequencies"
 
     def __post_init__(self) -> None:
         checks.real("contrast", self.contrast, low=0.01, high=10)
         checks.real("freedom of contrast", self.freedom, low=0, high=3)
+        checks.whole("grid of contrast", self.grid, low=1, high=64)
+        checks.real("falloff", self.falloff, low=-1, high=2)
         check_start(self.start_from)
 
     @property
@@ -110,7 +117,7 @@ class Phase:
 
 
 class PhaseSurface:
-    """numbers (b, c·h·(w // 2 + 1) + 1): the phases in radians, and one that moves the contrast."""
+    """numbers (b, c·h·(w // 2 + 1) + grid²): the phases in radians, and those that move the contrast."""
 
     def __init__(self, canvas: Phase, mean: Tensor) -> None:
         self.canvas, self.mean = canvas, mean
@@ -118,7 +125,11 @@ class PhaseSurface:
         self.size, self.shape = (h, w), (c, h, w // 2 + 1)
         source = NATURAL if canvas.magnitude == FALLING else canvas.magnitude
         found = falling(c, self.size) if canvas.magnitude == FALLING else statistics(source).magnitude(c, self.size)
+        y, x = frequencies(self.size)
+        waves = torch.hypot(y, x) * max(self.size)  # how many fit the longer side
+        found = found * waves.clamp(min=1) ** -canvas.falloff
         self.magnitude = (found * _standard(found, self.size)).to(mean)
+        self.coarse = torch.exp(-((waves / COARSE) ** 2) / 2).to(mean)
         self.colours = Colours(mean, source)  # a spectrum is of the colours in which it was measured
 
     def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
@@ -132,18 +143,40 @@ class PhaseSurface:
         return self._with_contrast(_mirrored(torch.stack(drawn), self.size[1]).to(self.mean))
 
     def picture(self, numbers: Tensor) -> Tensor:
-        return self.colours.picture(self.waves(numbers) * self.contrast(numbers))
+        waves = self._spectrum(numbers)
+        if self.canvas.grid == 1:
+            return self.colours.picture(self._drawn(waves) * self.contrast(numbers))
+        coarse = waves * self.coarse
+        drawn = self._drawn(coarse) + self._drawn(waves - coarse) * self.local(numbers)
+        return self.colours.picture(self.canvas.contrast * drawn)
 
     def waves(self, numbers: Tensor) -> Tensor:
         """The standardised picture before contrast and colour: its spectrum has exactly the magnitude."""
-        phases = _odd(numbers[:, :-1].unflatten(1, self.shape), self.size[1])
-        found: Tensor = torch.fft.irfft2(torch.polar(self.magnitude.expand_as(phases), phases), s=self.size)
-        return found
+        return self._drawn(self._spectrum(numbers))
 
     def contrast(self, numbers: Tensor) -> Tensor:
-        """(b, 1, 1, 1), within a factor e^freedom of the canvas's."""
-        factor: Tensor = torch.exp(self.canvas.freedom * numbers[:, -1].tanh())
-        return (self.canvas.contrast * factor).view(-1, 1, 1, 1)
+        """(b, 1, 1, 1), of a grid of 1: within a factor e^freedom of the canvas's."""
+        return self.canvas.contrast * self._factors(numbers)
+
+    def local(self, numbers: Tensor) -> Tensor:
+        """(b, 1, h, w): by what the fine waves are multiplied at each place; its mean square is 1."""
+        wide = F.interpolate(self._factors(numbers).log(), size=self.size, mode="bicubic", align_corners=False)
+        wide = wide.clamp(-self.canvas.freedom, self.canvas.freedom).exp()  # cubics go a little beyond
+        return wide / wide.square().mean((2, 3), keepdim=True).sqrt()
+
+    def _factors(self, numbers: Tensor) -> Tensor:
+        """(b, 1, grid, grid) in e^±freedom."""
+        free = numbers[:, -(self.canvas.grid**2) :].unflatten(1, (1, self.canvas.grid, self.canvas.grid))
+        factors: Tensor = torch.exp(self.canvas.freedom * (PACE * free).tanh())
+        return factors
+
+    def _spectrum(self, numbers: Tensor) -> Tensor:
+        phases = _odd(numbers[:, : -(self.canvas.grid**2)].unflatten(1, self.shape), self.size[1])
+        return torch.polar(self.magnitude.expand_as(phases), phases)
+
+    def _drawn(self, spectrum: Tensor) -> Tensor:
+        drawn: Tensor = torch.fft.irfft2(spectrum, s=self.size)
+        return drawn
 
     def numbers(self, pictures: Tensor) -> Tensor:
         return self._with_contrast(torch.fft.rfft2(self.colours.z(pictures)).angle())
@@ -152,7 +185,7 @@ class PhaseSurface:
         return numbers
 
     def _with_contrast(self, phases: Tensor) -> Tensor:
-        return torch.cat([phases.flatten(1), phases.new_zeros(len(phases), 1)], 1)
+        return torch.cat([phases.flatten(1), phases.new_zeros(len(phases), self.canvas.grid**2)], 1)
 
 
 def fourier(decay: float = 1.0, start: str = "noise", spread: float = 0.01) -> Fourier:
@@ -165,15 +198,27 @@ def fourier(decay: float = 1.0, start: str = "noise", spread: float = 0.01) -> F
     return Fourier(decay, start, spread)
 
 
-def phase(magnitude: str = NATURAL, contrast: float = 1.0, freedom: float = 0.0, start: str = "noise") -> Phase:
+def phase(
+    magnitude: str = NATURAL,
+    contrast: float = 1.0,
+    freedom: float = 0.0,
+    start: str = "noise",
+    *,
+    grid: int = 1,
+    falloff: float = 0.0,
+) -> Phase:
     """The canvas of phases: every frequency has the strength it has in natural pictures, only where waves lie is free.
 
     magnitude "natural" (the shipped statistics), "1/f", or a file of `phosphene statistics`
     contrast  standard deviation of the picture before the sigmoid; learnable within a factor e^freedom
     start     "noise": uniform phases; or the path of a picture, whose phases are taken
-    Source: Fel et al. 2023 (MACO), §3. Differs: uniform phases, any size, per-channel colour statistics.
+    grid      above 1: learnable is how strong the finer waves are at each of grid × grid places, within e^±freedom, and not the
+              contrast of the whole. Photographs are not as busy everywhere, and what surrounds a thing need not be
+    falloff   the magnitude is further divided by f^falloff: above 0 softer, below 0 crisper
+    Source: Fel et al. 2023 (MACO), §3. Differs: uniform phases, any size, per-channel colour statistics; grid and falloff are
+    ours.
     """
-    return Phase(magnitude, contrast, freedom, start)
+    return Phase(magnitude, contrast, freedom, start, grid, falloff)
 
 
 def _odd(phases: Tensor, width: int) -> Tensor:
