@@ -156,19 +156,18 @@ class PhaseSurface:
 
     def contrast(self, numbers: Tensor) -> Tensor:
         """(b, 1, 1, 1), of a grid of 1: within a factor e^freedom of the canvas's."""
-        return self.canvas.contrast * self._factors(numbers)
+        return self.canvas.contrast * self._free(numbers).exp()
 
     def local(self, numbers: Tensor) -> Tensor:
         """(b, 1, h, w): by what the fine waves are multiplied at each place; its mean square is 1."""
-        wide = F.interpolate(self._factors(numbers).log(), size=self.size, mode="bicubic", align_corners=False)
+        wide = F.interpolate(self._free(numbers), size=self.size, mode="bicubic", align_corners=False)
         wide = wide.clamp(-self.canvas.freedom, self.canvas.freedom).exp()  # cubics go a little beyond
         return wide / wide.square().mean((2, 3), keepdim=True).sqrt()
 
-    def _factors(self, numbers: Tensor) -> Tensor:
-        """(b, 1, grid, grid) in e^±freedom."""
-        free = numbers[:, -(self.canvas.grid**2) :].unflatten(1, (1, self.canvas.grid, self.canvas.grid))
-        factors: Tensor = torch.exp(self.canvas.freedom * (PACE * free).tanh())
-        return factors
+    def _free(self, numbers: Tensor) -> Tensor:
+        """(b, 1, grid, grid) in ±freedom: the logarithms of what contrast is multiplied by."""
+        moved: Tensor = numbers[:, -(self.canvas.grid**2) :].unflatten(1, (1, self.canvas.grid, self.canvas.grid))
+        return self.canvas.freedom * (PACE * moved).tanh()
 
     def _spectrum(self, numbers: Tensor) -> Tensor:
         phases = _odd(numbers[:, : -(self.canvas.grid**2)].unflatten(1, self.shape), self.size[1])
