@@ -12,7 +12,7 @@ def fast(shape: Shape) -> Recipe:
     return Recipe(
         name="natural-fast",
         source="Phosphene, after Fel et al. 2023 and Olah, Mordvintsev & Schubert 2017",
-        canvas=phase(contrast=1.0, freedom=1.5, grid=7, falloff=0.2),
+        canvas=phase(contrast=1.0, freedom=1.5, grid=7),
         optimiser="adam",
         lr=0.4,
         anneal=1.0,
@@ -22,4 +22,6 @@ def fast(shape: Shape) -> Recipe:
 
 
 def recipe(shape: Shape) -> Recipe:
-    return fast(shape).replace(name="natural", steps=256, samples=4)
+    # Softer: with views enough to place a thing, what is finer than they need is speckle.
+    soft = phase(contrast=1.0, freedom=1.5, grid=7, falloff=0.2)
+    return fast(shape).replace(name="natural", canvas=soft, samples=4)
