@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from bench.peers import without_compiled_operators
 from bench.settings import Settings
 from bench.turns import Ascent
 
@@ -28,6 +29,7 @@ def aside(prepare: Prepare, steps: int, settings: Settings, *given: Any) -> Iter
 
 def of_a_peer(draw: Callable[..., Any], pickled: bytes, side: int, target: int) -> Run:
     """Its class models of a pickled module, whose weights are then its own and not shared between processes."""
+    without_compiled_operators()
     module = pickle.loads(pickled)
     return lambda steps: draw(module, [target], side, steps)
 
