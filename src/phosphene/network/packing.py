@@ -156,7 +156,7 @@ def _turned(weight: Tensor, n: int, groups: int) -> Tensor:
 
 def _spread(below: Tensor, stride: Any, shape: Shape) -> Tensor:
     """At every so many places; the others are zero."""
-    wide = below.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+    wide = torch.empty(shape, dtype=below.dtype, device=below.device, memory_format=torch.channels_last).zero_()
     wide[:, :, :: stride[0], :: stride[1]] = below
     return wide
 
