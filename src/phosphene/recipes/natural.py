@@ -4,6 +4,7 @@ many views."""
 from __future__ import annotations
 
 from ..rendering.recipe import Recipe, Shape
+from ..rendering.settings import varied
 from ..rendering.spectral import phase
 from ..rendering.views import noise, rotate, scale, shift
 
@@ -23,5 +24,4 @@ def fast(shape: Shape) -> Recipe:
 
 def recipe(shape: Shape) -> Recipe:
     # Softer: with views enough to place a thing, what is finer than they need is speckle.
-    soft = phase(contrast=1.0, freedom=1.5, grid=7, falloff=0.2)
-    return fast(shape).replace(name="natural", canvas=soft, samples=4)
+    return varied(fast(shape), "falloff", 0.2).replace(name="natural", samples=4)
