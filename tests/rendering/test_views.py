@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import phosphene as ph
-from phosphene.rendering.views import Border, Move, View, Viewer
+from phosphene.rendering.views import Border, Move, View, Viewer, _places
 
 PICTURE = torch.rand((1, 3, 8, 12), generator=torch.Generator().manual_seed(0))
 MEAN = torch.full((1, 3, 8, 12), 0.25)
@@ -164,6 +164,11 @@ def test_the_centres_of_crops_are_normal() -> None:
 def test_colour_lifts_and_stretches_about_the_mean() -> None:
     changed = ph.colour(0.2, 0.5).changed(PICTURE, torch.tensor([[0.5, -1.0]]), MEAN)
     torch.testing.assert_close(changed, (PICTURE - 0.25) * math.exp(-0.5) + 0.35)
+
+
+def test_places_are_those_of_affine_grid() -> None:
+    theta = torch.randn((4, 2, 3), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(_places(theta, 7, 12), F.affine_grid(theta, [4, 3, 7, 12], align_corners=False))
 
 
 def test_a_cutout_is_the_mean_picture_inside_and_nothing_outside() -> None:

@@ -142,8 +142,9 @@ class Ascent:
         numbers = numbers.detach().requires_grad_(True)
         pictures = self._surface.picture(numbers)
         reached, gradient = self._climb(pictures.detach(), self._view, step)
-        self._still.index_add_(0, self._climbing, (~gradient.flatten(1).any(1)).float())
-        self._asked.index_add_(0, self._climbing, gradient.abs().sum(1))
+        asked = gradient.abs().sum(1)
+        self._still.index_add_(0, self._climbing, (~asked.flatten(1).any(1)).float())
+        self._asked.index_add_(0, self._climbing, asked)
         self._seen = gradient  # projections that clip by contribution ask for it
         if self.recipe.priors:
             leaf = pictures.detach().requires_grad_(True)

@@ -293,14 +293,21 @@ class Viewer:
             u = self._table[step, :, start : start + move.draws]
             matrix = matrix @ move.matrix(u, (h, w))
             start += move.draws
-        # affine_grid measures places in half sides from the centre.
+        # grid_sample measures places in half sides from the centre.
         half = torch.tensor([w / 2, h / 2, 1.0])
         theta = (matrix / half.view(1, 3, 1) * half.view(1, 1, 3))[:, :2].to(pictures)
-        where = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+        where = _places(theta, h, w)
         if self._border == "reflect":
             return F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
         ground = mean if self._border == "mean" else torch.zeros_like(mean)
         return ground + F.grid_sample(pictures - ground, where, padding_mode="zeros", align_corners=False)
+
+
+def _places(theta: Tensor, h: int, w: int) -> Tensor:
+    """(b, 2, 3) -> (b, h, w, 2). As `affine_grid`, whose product of matrices takes four times as long on a CPU."""
+    y, x = (torch.linspace(-1, 1, side, device=theta.device, dtype=theta.dtype) * (side - 1) / side for side in (h, w))
+    along, down, middle = theta[:, None, None].unbind(-1)  # each (b, 1, 1, 2)
+    return (along * x.view(1, 1, w, 1) + middle) + down * y.view(1, h, 1, 1)
 
 
 def _fields(places: Tensor, like: Tensor) -> Tensor:
