@@ -8,29 +8,30 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import checks
 from ..pictures.statistics import NATURAL, falling, frequencies, statistics
 from ..seeding import stream
 from .canvases import beginning, check_start, fields, start_files
+from .waves import Waves, a_picture, both, counted, cubic, opposite, spread
 
 EDGE = 1e-3  # pictures are kept this far from 0 and 1 where their numbers are wanted: the sigmoid never reaches either
 FALLING = "1/f"
-COARSE = 3.0  # waves a picture: about from where on they follow the contrast of their place
 PACE = 0.1  # of the numbers of contrast beside phases, which are radians
 
 
 class Colours:
-    """From decorrelated channels to pictures: sigmoid(basis @ z + logit of the mean picture), and back."""
+    """From decorrelated channels to pictures: sigmoid(contrast · basis @ z + logit of the mean picture), and back."""
 
-    def __init__(self, mean: Tensor, source: str = NATURAL) -> None:
-        self.basis = statistics(source).colours(mean.shape[1]).to(mean)
+    def __init__(self, mean: Tensor, source: str = NATURAL, contrast: float = 1.0) -> None:
+        self.basis = contrast * statistics(source).colours(mean.shape[1]).to(mean)
         self.inverse = torch.linalg.inv(self.basis)
         self.middle = mean.clamp(0.02, 0.98).logit()
 
     def picture(self, z: Tensor) -> Tensor:
-        return (torch.einsum("cz,bzhw->bchw", self.basis, z) + self.middle).sigmoid()
+        b, c, h, w = z.shape
+        middle = self.middle.expand(b, c, h, w).flatten(2)
+        return torch.baddbmm(middle, self.basis.expand(b, c, c), z.flatten(2)).sigmoid_().view(z.shape)
 
     def z(self, pictures: Tensor) -> Tensor:
         raised = pictures.clamp(EDGE, 1 - EDGE).logit() - self.middle
@@ -125,12 +126,10 @@ class PhaseSurface:
         self.size, self.shape = (h, w), (c, h, w // 2 + 1)
         source = NATURAL if canvas.magnitude == FALLING else canvas.magnitude
         found = falling(c, self.size) if canvas.magnitude == FALLING else statistics(source).magnitude(c, self.size)
-        y, x = frequencies(self.size)
-        waves = torch.hypot(y, x) * max(self.size)  # how many fit the longer side
-        found = found * waves.clamp(min=1) ** -canvas.falloff
-        self.magnitude = (found * _standard(found, self.size)).to(mean)
-        self.coarse = torch.exp(-((waves / COARSE) ** 2) / 2).to(mean)
-        self.colours = Colours(mean, source)  # a spectrum is of the colours in which it was measured
+        found = found * a_picture(self.size).clamp(min=1) ** -canvas.falloff
+        self.waves = Waves((found * _standard(found, self.size)).to(mean), self.size)
+        self.colours = Colours(mean, source, canvas.contrast)  # a spectrum is of the colours in which it was measured
+        self._places = [cubic(canvas.grid, side).to(mean) for side in self.size]
 
     def start(self, names: Sequence[str], seed: int, attempt: int) -> Tensor:
         """Uniform phases. Differs from Fel et al. 2023, whose normal ones add up to a spike in the corner."""
@@ -143,24 +142,19 @@ class PhaseSurface:
         return self._with_contrast(_mirrored(torch.stack(drawn), self.size[1]).to(self.mean))
 
     def picture(self, numbers: Tensor) -> Tensor:
-        waves = self._spectrum(numbers)
+        phases = numbers[:, : -(self.canvas.grid**2)].unflatten(1, self.shape)
+        whole, coarse = self.waves.added(phases)
         if self.canvas.grid == 1:
-            return self.colours.picture(self._drawn(waves) * self.contrast(numbers))
-        coarse = waves * self.coarse
-        drawn = self._drawn(coarse) + self._drawn(waves - coarse) * self.local(numbers)
-        return self.colours.picture(self.canvas.contrast * drawn)
-
-    def waves(self, numbers: Tensor) -> Tensor:
-        """The standardised picture before contrast and colour: its spectrum has exactly the magnitude."""
-        return self._drawn(self._spectrum(numbers))
+            return self.colours.picture(whole * self.contrast(numbers))
+        return self.colours.picture(torch.lerp(coarse, whole, self.local(numbers)))
 
     def contrast(self, numbers: Tensor) -> Tensor:
-        """(b, 1, 1, 1), of a grid of 1: within a factor e^freedom of the canvas's."""
-        return self.canvas.contrast * self._free(numbers).exp()
+        """(b, 1, 1, 1), of a grid of 1: by what the canvas's is multiplied, within e^±freedom."""
+        return self._free(numbers).exp()
 
     def local(self, numbers: Tensor) -> Tensor:
         """(b, 1, h, w): by what the fine waves are multiplied at each place; its mean square is 1."""
-        wide = F.interpolate(self._free(numbers), size=self.size, mode="bicubic", align_corners=False)
+        wide = spread(self._free(numbers), *self._places)
         wide = wide.clamp(-self.canvas.freedom, self.canvas.freedom).exp()  # cubics go a little beyond
         return wide / wide.square().mean((2, 3), keepdim=True).sqrt()
 
@@ -168,14 +162,6 @@ class PhaseSurface:
         """(b, 1, grid, grid) in ±freedom: the logarithms of what contrast is multiplied by."""
         moved: Tensor = numbers[:, -(self.canvas.grid**2) :].unflatten(1, (1, self.canvas.grid, self.canvas.grid))
         return self.canvas.freedom * (PACE * moved).tanh()
-
-    def _spectrum(self, numbers: Tensor) -> Tensor:
-        phases = _odd(numbers[:, : -(self.canvas.grid**2)].unflatten(1, self.shape), self.size[1])
-        return torch.polar(self.magnitude.expand_as(phases), phases)
-
-    def _drawn(self, spectrum: Tensor) -> Tensor:
-        drawn: Tensor = torch.fft.irfft2(spectrum, s=self.size)
-        return drawn
 
     def numbers(self, pictures: Tensor) -> Tensor:
         return self._with_contrast(torch.fft.rfft2(self.colours.z(pictures)).angle())
@@ -220,37 +206,16 @@ def phase(
     return Phase(magnitude, contrast, freedom, start, grid, falloff)
 
 
-def _odd(phases: Tensor, width: int) -> Tensor:
-    """Phases of a real picture: on the columns that hold both k and −k the angle at −k is minus that at k; elsewhere free."""
-    both = _columns(phases.shape[-1], width)
-    return torch.where(both.to(phases.device), (phases - _opposite(phases)) / 2, phases)
-
-
 def _mirrored(phases: Tensor, width: int) -> Tensor:
-    """The same for phases drawn at random: one half follows the other, so that each stays uniform."""
+    """Phases drawn at random as a real picture has them: one half follows the other, so that each stays uniform."""
+    columns = phases[..., both(width)]
     rows = torch.arange(phases.shape[-2])[:, None] > phases.shape[-2] // 2
-    return torch.where(rows & _columns(phases.shape[-1], width), -_opposite(phases), phases)
-
-
-def _opposite(phases: Tensor) -> Tensor:
-    """At row k what stands at row −k."""
-    return phases.flip(-2).roll(1, -2)
-
-
-def _columns(count: int, width: int) -> Tensor:
-    """Which columns of a half spectrum hold both k and −k: the first, and the last of an even width."""
-    both = torch.zeros(count, dtype=torch.bool)
-    both[0] = True
-    both[-1] |= width % 2 == 0
-    return both
+    columns.copy_(torch.where(rows, -opposite(columns), columns))
+    return phases
 
 
 def _standard(magnitude: Tensor, size: tuple[int, int]) -> float:
     """What makes the picture's standard deviation 1 over all channels, whatever the phases (Parseval)."""
     h, w = size
-    twice = torch.full((magnitude.shape[-1],), 2.0)
-    twice[0] = 1
-    if w % 2 == 0:
-        twice[-1] = 1
-    energy = float((magnitude.double().square() * twice).sum()) / (h * w) ** 2 / len(magnitude)
+    energy = float((magnitude.double().square() * counted(w)).sum()) / (h * w) ** 2 / len(magnitude)
     return 1 / math.sqrt(energy)
