@@ -58,10 +58,15 @@ class MatrixRate:
     def limit(self, kind: torch.dtype) -> float:
         return max(self.best[kind], self.laid[kind])
 
-    def sample(self) -> None:
+    def sample(self) -> dict[torch.dtype, float]:
+        """Gives the best rates of torch.mm at this moment."""
+        now = dict.fromkeys(NAMES, 0.0)
         for rates, kind, operations, product in self._products:
-            for _ in range(REPEATS):
-                rates[kind] = max(rates[kind], operations / seconds(product))
+            rate = max(operations / seconds(product) for _ in range(REPEATS))
+            rates[kind] = max(rates[kind], rate)
+            if rates is self.best:
+                now[kind] = max(now[kind], rate)
+        return now
 
     def _pair(self, kind: torch.dtype, side: int) -> list[Product]:
         first, second = torch.randn(2, side, side, device=self._device).to(kind)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import pickle
+import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from torch import Tensor
 import phosphene as ph
 from bench import climbs, networks, peers
 from bench.arithmetic import FULL, HALF, NAMES, MatrixRate, of_a_step
-from bench.aside import aside, of_a_peer
+from bench.aside import aside
 from bench.machine import version_of
 from bench.measured import Bar, Measured, Row, number, ratio
 from bench.settings import Settings
-from bench.turns import in_turns, tell
+from bench.turns import Ascent, in_turns, tell
 from phosphene.network.prepared import HALF_FROM, native_half
 
 HEAD = ("network", "program", "batch", "pictures × steps/s", "× torchbearer", "GFLOP/s", "of the limit")
@@ -39,13 +39,33 @@ PEERS: dict[str, Callable[..., Tensor]] = {"torchbearer": peers.torchbearer, "to
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table: rate in pictures × steps a second; why: where there is none."""
+    """One row of the table: rate in pictures × steps a second; why: where there is none; share: of the matrix rate."""
 
     network: str
     program: str
     batch: int
     rate: float | None
     why: str = ""
+    share: float | None = None
+
+
+@dataclass
+class Beside:
+    """An ascent between matrix products: their speed changes from minute to minute, so that its share is a round's own.
+
+    count  operations of a picture and step
+    """
+
+    ascent: Ascent
+    rates: MatrixRate
+    count: int
+    shares: list[float] = field(default_factory=list)
+
+    def seconds_a_step(self) -> float:
+        before = self.rates.sample()[HALF]
+        taken = self.ascent.seconds_a_step()
+        self.shares.append(self.ascent.rate(taken) * self.count / max(before, self.rates.sample()[HALF]))
+        return taken
 
 
 def measure(settings: Settings) -> Measured:
@@ -55,18 +75,18 @@ def measure(settings: Settings) -> Measured:
         tell(f"render: {name}")
         net = networks.made(name, settings.side)
         counted[name] = of_a_step(net.module, torch.rand(1, 3, settings.side, settings.side))
-        lines += raced(name, net, settings, rates)
+        lines += raced(name, net, settings, rates, counted[name])
     return told(lines, counted, rates, settings)
 
 
-def raced(name: str, net: ph.Network, settings: Settings, rates: MatrixRate) -> list[Line]:
+def raced(name: str, net: ph.Network, settings: Settings, rates: MatrixRate, count: int) -> list[Line]:
     """All on one network, in turns; each peer in a process of its own."""
     absent = {peer: why for peer in PEERS if (why := peers.missing(peer))}
     steps = settings.of(THEIRS, 1)
-    module = pickle.dumps(peers.FromPictures(net.module, net.preprocess.forward).eval())
+    module = peers.FromPictures(net.module, net.preprocess.forward).eval()
     with ExitStack() as apart:
         racing = {
-            (peer, 1): apart.enter_context(aside(of_a_peer, steps, settings, draw, module, settings.side, TARGET))
+            (peer, 1): apart.enter_context(aside(draw, module, TARGET, steps, settings))
             for peer, draw in PEERS.items()
             if peer not in absent
         }
@@ -77,10 +97,13 @@ def raced(name: str, net: ph.Network, settings: Settings, rates: MatrixRate) -> 
         }
         for ascent in racing.values():
             ascent.run(1)  # what is made once is made now
-        times = in_turns([ascent.seconds_a_step for ascent in racing.values()], settings.rounds, rates.sample)
+        judged = Beside(racing[JUDGED[1:]], rates, count)
+        measures = racing | {JUDGED[1:]: judged}
+        times = in_turns([ascent.seconds_a_step for ascent in measures.values()], settings.rounds)
+    shares = {JUDGED[1:]: statistics.median(judged.shares)}
     found = [
-        Line(name, program, batch, ascent.rate(seconds))
-        for ((program, batch), ascent), seconds in zip(racing.items(), times, strict=True)
+        Line(name, program, batch, ascent.rate(taken), share=shares.get((program, batch)))
+        for ((program, batch), ascent), taken in zip(racing.items(), times, strict=True)
     ]
     return [Line(name, peer, 1, None, why) for peer, why in absent.items()] + found
 
@@ -98,10 +121,10 @@ def told(lines: Sequence[Line], counted: dict[str, int], rates: MatrixRate, sett
     )
     work = ", ".join(f"{name} {number(count / 1e9)} GFLOP a picture and step" for name, count in counted.items())
     notes = str(rates), f"counted arithmetic: {work}", f"the last column is of the limit of {NAMES[limit]} matrices"
-    return Measured(text, HEAD, tuple(rows), notes, bars(lines, counted, rates, limit), torch.get_num_threads())
+    return Measured(text, HEAD, tuple(rows), notes, bars(lines, limit), torch.get_num_threads())
 
 
-def bars(lines: Sequence[Line], counted: dict[str, int], rates: MatrixRate, limit: torch.dtype) -> tuple[Bar, ...]:
+def bars(lines: Sequence[Line], limit: torch.dtype) -> tuple[Bar, ...]:
     network, recipe, many = JUDGED
     peer = _found(lines, network, "torchbearer", 1)
     one, several = (_found(lines, network, recipe, batch) for batch in (1, many))
@@ -114,10 +137,8 @@ def bars(lines: Sequence[Line], counted: dict[str, int], rates: MatrixRate, limi
         Bar(f"{what}, a single picture", ratio(one.rate, peer.rate), SINGLE, " × torchbearer", why=peer.why),
     ]
     if native:
-        share = (several.rate or math.nan) * counted[network] / rates.best[limit]
-        made.append(
-            Bar(f"{what}, {many} at once, of the {NAMES[limit]} matrix rate of torch.mm", 100 * share, 100 * SHARE, " %")
-        )
+        of_mm = f"{what}, {many} at once, of torch.mm's {NAMES[limit]} rate beside it, median of rounds"
+        made.append(Bar(of_mm, 100 * (several.share or math.nan), 100 * SHARE, " %"))
     return tuple(made)
 
 

@@ -30,7 +30,8 @@ def test_the_rate_of_the_machine_only_rises() -> None:
     rates = MatrixRate(sides=(32,))
     rates.sample()
     first = dict(rates.best)
-    rates.sample()
+    now = rates.sample()
+    assert all(0 < now[kind] <= rates.best[kind] for kind in (HALF, FULL))
     assert all(rates.limit(kind) >= rates.best[kind] >= first[kind] > 0 for kind in (HALF, FULL))
 
 

@@ -26,11 +26,11 @@ def rates(half: float) -> MatrixRate:
     return made
 
 
-def lines(many: float, one: float, peer: float | None) -> list[Line]:
+def lines(many: float, one: float, peer: float | None, share: float = 0.5) -> list[Line]:
     return [
         Line("ResNet-50", "torchbearer", 1, peer, "" if peer else "torchbearer is not installed"),
         Line("ResNet-50", "natural-fast", 1, one),
-        Line("ResNet-50", "natural-fast", 8, many),
+        Line("ResNet-50", "natural-fast", 8, many, share=share),
     ]
 
 
@@ -54,25 +54,26 @@ def test_a_peer_that_is_not_installed_has_a_row_and_no_ratio(monkeypatch: pytest
 
 def test_render_is_raced_on_one_network() -> None:
     net = ph.Network(nets.plain(classes=1000), ph.Preprocess(size=QUICK.side))  # as many as the peers are told of
-    raced = render.raced("plain", net, QUICK, MatrixRate(sides=(8,)))
+    raced = render.raced("plain", net, QUICK, MatrixRate(sides=(8,)), 10**6)
+    assert {(line.program, line.batch) for line in raced if line.share} == {render.JUDGED[1:]}
     ours = {(line.program, line.batch) for line in raced if line.program in render.RECIPES}
     assert ours == {(recipe, batch) for recipe in render.RECIPES for batch in render.BATCHES}
     assert {line.program for line in raced} - set(render.RECIPES) == set(render.PEERS)
 
 
 def test_render_is_held_to_the_machine_where_bfloat16_is_native() -> None:
-    many, one, share = render.bars(lines(40.0, 20.0, 6.0), {"ResNet-50": 10}, rates(1000.0), HALF)
+    many, one, share = render.bars(lines(40.0, 20.0, 6.0, 0.4), HALF)
     assert [bar.bound for bar in (many, one, share)] == [5.5, 3.0, 65.0]
     assert [many.figure, one.figure, share.figure] == pytest.approx([40 / 6, 20 / 6, 40.0])
 
 
 def test_render_has_a_lower_bar_where_bfloat16_is_not_native() -> None:
-    many, one = render.bars(lines(20.0, 20.0, 6.0), {"ResNet-50": 10}, rates(1000.0), FULL)
+    many, one = render.bars(lines(20.0, 20.0, 6.0), FULL)
     assert (many.bound, one.bound) == (2.8, 3.0)
 
 
 def test_without_torchbearer_the_share_alone_is_judged() -> None:
-    held = [bar.held for bar in render.bars(lines(70.0, 20.0, None), {"ResNet-50": 10}, rates(1000.0), HALF)]
+    held = [bar.held for bar in render.bars(lines(70.0, 20.0, None, 0.7), HALF)]
     assert held == [None, None, True]
 
 

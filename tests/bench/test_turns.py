@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from types import SimpleNamespace
 
 import pytest
 from bench.turns import Ascent, in_turns
@@ -21,14 +21,17 @@ def test_all_take_turns_and_medians_are_given() -> None:
     assert "".join(order) == "ab-ab-ab-"
 
 
-def test_what_happens_once_a_run_is_not_in_a_step() -> None:
+def test_what_happens_once_a_run_is_not_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("bench.turns.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
     def run(steps: int) -> None:
-        time.sleep(0.05 + 0.01 * steps)
+        clock[0] += 0.05 + 0.01 * steps
 
     ascent = Ascent(8, run, 5)
     step = ascent.seconds_a_step()
-    assert step == pytest.approx(0.01, rel=0.5)
-    assert ascent.rate(step) == pytest.approx(8 / step)
+    assert step == pytest.approx(0.01)
+    assert ascent.rate(step) == pytest.approx(800)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
