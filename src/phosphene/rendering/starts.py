@@ -12,7 +12,8 @@ from ..results.kinds import Rendering, join
 from .job import Job
 from .views import Viewer
 
-LOOKS, AT_ONCE = 64, 16  # random views of each picture; 16 alone do not tell good starts from better ones
+LOOKS = 64  # random views of each picture; 16 do not tell good starts from better ones
+AT_ONCE = 16  # of them, as many as go through the network together
 
 
 def steadiest(job: Job, parts: Iterable[Rendering], starts: int) -> Iterator[Rendering]:
