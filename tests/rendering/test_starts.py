@@ -8,6 +8,7 @@ import torch
 import phosphene as ph
 from phosphene.rendering import starts as module
 from phosphene.rendering.job import Job
+from phosphene.results.kinds import titled
 
 ASKED = ["logit:cat", "logit:ship", "logit:dog"]
 SETTINGS = {"steps": 12, "frames": 3}
@@ -54,3 +55,9 @@ def test_a_sheet_of_several_seeds_names_none(robust: ph.Network) -> None:
     several = ph.render(robust, "logit:cat", seeds=2, steps=1)
     assert "seed" not in several.title
     assert several.chosen([1]).title.endswith("seed 1")
+
+
+def test_a_sheet_tells_what_all_its_pictures_have_in_common(robust: ph.Network) -> None:
+    short, long = (ph.render(robust, "logit:cat", recipe="pixels", steps=steps).record for steps in (1, 2))
+    assert titled([short]) == "demo:robust · pixels, 1 steps, seed 0"
+    assert titled([short, long]) == "demo:robust · pixels, seed 0"

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..pictures import contact_sheet, files
 from ..pictures.animation import check_kind
-from .kinds import Item, Rendering, _lines
+from .kinds import Item, Rendering, _lines, titled
 from .listing import Listing
+from .record import Record
 
 
 class RunFolder(Listing):
@@ -21,7 +22,7 @@ class RunFolder(Listing):
         super().__init__(path, **about)
         self._seeds = seeds
         self._tiles: list[contact_sheet.Tile] = []
-        self._title = ""
+        self._records: list[Record] = []
 
     def add(
         self, rendering: Rendering, *, animate: str | None = None, transparent: bool = False, words: str = ""
@@ -30,8 +31,7 @@ class RunFolder(Listing):
         transparent: also each with opacity, as NAME.rgba.png."""
         if animate is not None:
             check_kind(animate)
-        same = self._title in ("", rendering.title)
-        self._title = rendering.title if same else rendering.title.partition(", seed ")[0]
+        self._records += rendering.records
         paths = []
         for place, item in enumerate(rendering.items):
             told = words or (f"seed {item.seed}" if self._seeds > 1 else "")
@@ -56,7 +56,7 @@ class RunFolder(Listing):
     def finish(self, *, columns: int | None = None) -> Path:
         """Write the contact sheet and the final run.json; gives the path of the latter."""
         if self._tiles:
-            sheet = contact_sheet.contact_sheet(self._tiles, title=self._title, columns=columns)
+            sheet = contact_sheet.contact_sheet(self._tiles, title=titled(self._records), columns=columns)
             files.write_png(self.path / "contact_sheet.png", sheet)
         return self.write()
 

@@ -120,11 +120,7 @@ class Rendering:
 
     @property
     def title(self) -> str:
-        recipe = self.record.recipe
-        name = self.record.model["ref"].partition("?")[0].rpartition("/")[2]
-        seeds = {record.seed for record in self.records}
-        told = f", seed {self.record.seed}" if len(seeds) == 1 else ""  # of several each picture tells its own, or nobody
-        return f"{name} · {recipe.get('name')}, {recipe.get('steps')} steps{told}"
+        return titled(self.records)
 
     def image(self, item: int = 0) -> Image.Image:
         """A picture as Pillow has it, pixel for pixel as it is saved."""
@@ -198,6 +194,16 @@ def join(parts: Sequence[Rendering]) -> Rendering:
         if all(part.attribution is not None for part in parts)
         else None,
     )
+
+
+def titled(records: Sequence[Record]) -> str:
+    """What pictures of one network have in common; where they differ, each tells its own, or nobody."""
+    name = records[0].model["ref"].partition("?")[0].rpartition("/")[2]
+    facts = (
+        (str(record.recipe.get("name")), f"{record.recipe.get('steps')} steps", f"seed {record.seed}") for record in records
+    )
+    common = [each[0] for each in zip(*facts, strict=True) if len(set(each)) == 1]
+    return f"{name} · {', '.join(common)}"
 
 
 def _lines(item: Item) -> tuple[str, ...]:
