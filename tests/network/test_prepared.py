@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -154,6 +155,9 @@ def test_a_batch_norm_goes_into_the_convolution_before_it(kind: str) -> None:
     assert isinstance(found.fast.module.norm, nn.Identity)
     assert found.fast.channels_last == (kind != "viewing")
     assert found.changed == {"conv"}
+    assert found.told.startswith(
+        "1 batch norms folded, channels-last" if kind == "usual" else "1 batch norms folded; not more: "
+    )
     torch.testing.assert_close(net.scores(SHOWN), plain(net), rtol=1e-4, atol=1e-6)
 
 
@@ -228,3 +232,12 @@ def test_gradients_are_those_of_the_plain_network() -> None:
         (ours,) = torch.autograd.grad(read(shown, {""})[""].square().sum(), shown)
     (theirs,) = torch.autograd.grad(net.module.eval()(net.preprocess.forward(shown)).square().sum(), shown)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_record_tells_how_the_network_was_prepared(robust: ph.Network) -> None:
+    done = ph.render(robust, "logit:cat", recipe="pixels", steps=1).record.environment["prepared"]
+    assert re.match(r"\d+ batch norms folded, channels-last", done)
+    plain = ph.render(network(Head()), "channel:conv:0", recipe="pixels", steps=1).record.environment["prepared"]
+    assert plain == "as it is: conv gives something else once its batch norm is folded into it"
+    few = ph.Network(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten()), ph.Preprocess(size=12))
+    assert "fewer than two convolutions" in few.preparation({""})

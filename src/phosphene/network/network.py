@@ -152,6 +152,11 @@ class Network:
                 read = compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
             yield read
 
+    def preparation(self, wanted: Collection[str], half: bool = False) -> str:
+        """How the network is run when these addresses are read: what was done to make it quicker, and what was not and why."""
+        with self._twin.running() as module:
+            return self._ways(module, half).told_of({addresses.split(address)[0] for address in wanted})
+
     def _compiled(self, ways: prepared.Ways) -> Read:
         way = ways.compiled(self.device)
         return partial(self._read, prepared.Ways(way, way))

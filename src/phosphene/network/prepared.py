@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import RequestError, shown
+from ..errors import RequestError, first_line, shown
 from . import probe
 from .addresses import OUTPUT
 from .compiling import compiled
@@ -65,12 +65,16 @@ class Way:
 
 @dataclass(eq=False)
 class Ways:
-    """Copies of one network: one as the hardware likes it, and one all of whose addresses give what they should."""
+    """Copies of one network: one as the hardware likes it, and one all of whose addresses give what they should.
+
+    told  what was done to the quick one, and what was not and why
+    """
 
     plain: Way
     fast: Way | None = None
     changed: frozenset[str] = frozenset()
     half: bool = False
+    told: str = "as it is"
     _halved: Way | None = field(default=None, repr=False)
     _compiled: Way | None = field(default=None, repr=False)
 
@@ -83,6 +87,12 @@ class Ways:
         if self._halved is None:
             self._halved = Way(_laid_out(copy.deepcopy(self.plain.module).to(torch.bfloat16)), True)
         return self._halved
+
+    def told_of(self, paths: Collection[str]) -> str:
+        """How the network is run in which these modules are read."""
+        if self.fast is None or self.of(paths) is self.fast:
+            return self.told
+        return f"as it is: {min(self.changed.intersection(paths))} gives something else once its batch norm is folded into it"
 
     def compiled(self, device: torch.device) -> Way:
         """The quickest for scores, compiled."""
@@ -97,7 +107,7 @@ class Preparation:
 
     look   finds what can be folded
     run    the raw scores of a way and the gradient of their squares, for the same few pictures every time
-    What does not run, or gives other scores or gradients, is left out; the network then runs as it is.
+    What does not run, or gives other scores or gradients, is left out; the network then runs as it is, and the Ways tell why.
     """
 
     def __init__(self, look: Callable[[nn.Module], Folds], run: Callable[[Way], Tried]) -> None:
@@ -115,39 +125,39 @@ class Preparation:
         plain = Way(twin)
         convolutions = sum(isinstance(part, nn.Conv2d) for part in twin.modules())
         if convolutions < 2:  # as of a vision transformer: nothing to fold, and nothing that likes another layout
-            return Ways(plain, half=half)
+            return Ways(plain, half=half, told="as it is: it has fewer than two convolutions")
         try:
             expected, folds = self._run(plain), self._look(twin)
-        except Exception:  # one that does not run without a gradient, or with one: it is run as it is, and says so itself
-            return Ways(plain, half=half)
+        except Exception as error:  # it does not run without a gradient, or with one: it is run as it is, and says so itself
+            return Ways(plain, half=half, told=f"as it is: {first_line(error)}")
         packed = packable(next(twin.parameters()).device)
+        refusals: list[str] = []
         for kept, channels_last, packs in (
             (folds, True, packed),
             (folds, True, False),
             (folds, False, False),
             (Folds(), True, False),
         ):
-            way = self._tried(twin, kept, channels_last, packs, half, expected)
-            if way is not None:
-                return Ways(plain, way, kept.changed, half)
-        return Ways(plain, half=half)
+            try:
+                way = self._tried(twin, kept, channels_last, packs, half, expected)
+            except Exception as error:  # as .view() raises of a tensor that lies channels-last
+                refusals.append(first_line(error))
+            else:
+                done = [f"{len(kept.pairs)} batch norms folded", *["channels-last"] * channels_last, *["packed"] * packs]
+                return Ways(plain, way, kept.changed, half, "; not more: ".join([", ".join(done), *refusals[:1]]))
+        return Ways(plain, half=half, told=f"as it is: {refusals[0]}")
 
-    def _tried(
-        self, twin: nn.Module, folds: Folds, channels_last: bool, packed: bool, half: bool, expected: Tried
-    ) -> Way | None:
-        try:
-            module = copy.deepcopy(twin)
-            fold(module, folds.pairs)
-            if packed:
-                pack(module)
-            way = Way(_laid_out(module) if channels_last else module, channels_last)
-            if not _agree(self._run(way), expected):
-                return None
-            if half:
-                way = Way(module.to(torch.bfloat16), channels_last)
-                self._run(way)
-        except Exception:  # as .view() raises of a tensor that lies channels-last
-            return None
+    def _tried(self, twin: nn.Module, folds: Folds, channels_last: bool, packed: bool, half: bool, expected: Tried) -> Way:
+        module = copy.deepcopy(twin)
+        fold(module, folds.pairs)
+        if packed:
+            pack(module)
+        way = Way(_laid_out(module) if channels_last else module, channels_last)
+        if not _agree(self._run(way), expected):
+            raise RequestError("its scores or their gradient would differ")
+        if half:
+            way = Way(module.to(torch.bfloat16), channels_last)
+            self._run(way)
         return way
 
 

@@ -138,7 +138,11 @@ def _record(
         seed=seed,
         batch=(str(objective.inlined()),),
         position=0,
-        environment=environment(net.device) | {"precision": "half" if half else "full"},
+        environment={
+            **environment(net.device),
+            "precision": "half" if half else "full",
+            "prepared": net.preparation(objective.reads, half),
+        },
         verb="dream",
     )
 

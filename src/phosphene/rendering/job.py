@@ -173,7 +173,12 @@ class Job:
             seed=items[0].seed,
             batch=tuple(item.text for item in items),
             position=0,
-            environment=environment(self.net.device) | {"precision": "half" if self.half else "full", "compiled": compiled},
+            environment={
+                **environment(self.net.device),
+                "precision": "half" if self.half else "full",
+                "prepared": self.net.preparation(_reads(items), self.half),
+                "compiled": compiled,
+            },
         )
         seeds = tuple(item.seed for item in items)
         several = seeds if len(set(seeds)) > 1 else ()
