@@ -220,7 +220,7 @@ class Network:
         return read
 
     def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
-        inputs = self.preprocess.forward(pictures.to(self.device)).to(dtype or self.dtype)
+        inputs = self.preprocess.forward(_moved(pictures, self.device)).to(dtype or self.dtype)
         return inputs.contiguous(memory_format=torch.channels_last) if channels_last and inputs.ndim == 4 else inputs
 
     def _few(self) -> Tensor:
@@ -302,6 +302,13 @@ class Network:
                 raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
+
+
+def _moved(pictures: Tensor, device: torch.device) -> Tensor:
+    """To a GPU from pinned memory, in which case the next batch can be read while it is still computing."""
+    if device.type == "cuda" and pictures.device.type == "cpu" and not pictures.requires_grad:
+        return pictures.pin_memory().to(device, non_blocking=True)
+    return pictures.to(device)
 
 
 def _sha256(module: nn.Module) -> str:
