@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import pytest
 import torch
@@ -93,3 +94,10 @@ def test_the_first_line_of_a_silent_error_is_its_kind() -> None:
 
 def test_the_first_line_is_cut() -> None:
     assert len(first_line(ValueError("x" * 999))) == 200
+
+
+def test_an_unknown_name_is_told_across_processes() -> None:
+    error = UnknownNameError("layer", "stem2", ["stem", "stage1"])
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is UnknownNameError
+    assert (str(other), other.near) == (str(error), error.near)

@@ -44,6 +44,16 @@ class UnknownNameError(PhospheneError, LookupError):
         right = f"nearest: {', '.join(self.near)}" if self.near else f"there is no {kind} at all"
         super().__init__(f"no {kind} {shown(given)}; {right}{'. ' + hint if hint else ''}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its text, as a process sends it that raised it for another."""
+        return _unknown, (str(self), self.near)
+
+
+def _unknown(text: str, near: list[str]) -> UnknownNameError:
+    error = UnknownNameError.__new__(UnknownNameError, text)
+    error.near = near
+    return error
+
 
 class ModelError(PhospheneError, ValueError):
     """A reference that does not lead to a network, or a network that does not run."""
