@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import phosphene as ph
 from phosphene.pictures.statistics import Statistics, falling, frequencies, statistics
-from phosphene.rendering.spectral import PhaseSurface
+from phosphene.rendering.spectral import Colours, PhaseSurface
 from phosphene.rendering.waves import COARSE, a_picture
 from tests.nets import of_channels
 
@@ -105,8 +105,10 @@ def test_contrast_stays_within_its_freedom() -> None:
     surface = ph.phase(contrast=1.5, freedom=0.5).surface(MEAN)
     numbers = surface.start(["a", "b", "c"], 0, 0)
     numbers[:, -1] = torch.tensor([-99.0, 0.0, 99.0])
-    expected = torch.tensor([-0.5, 0.0, 0.5]).exp()
-    torch.testing.assert_close(surface.contrast(numbers).flatten(), expected)
+    expected = 1.5 * torch.tensor([-0.5, 0.0, 0.5]).exp()
+    torch.testing.assert_close(1.5 * surface.contrast(numbers).flatten(), expected)
+    drawn = Colours(MEAN).picture(whole(surface, numbers) * expected.view(-1, 1, 1, 1))
+    torch.testing.assert_close(surface.picture(numbers), drawn)
 
 
 @settings(max_examples=30)
