@@ -91,6 +91,23 @@ def test_bfloat16_is_as_near_as_torch_s_own() -> None:
         assert (ours - right).norm() <= 1.5 * (theirs - right).norm()
 
 
+@pytest.mark.parametrize("size", [(12, 15), (13, 12), (7, 9)])
+@pytest.mark.parametrize(
+    ("taps", "stride", "padding", "dilation"),
+    [(3, 2, 1, 1), (5, 2, 2, 1), (3, (2, 3), 0, 1), (3, 2, 2, 2), (1, 2, 0, 1), (3, 2, 3, 1), (2, 3, 0, 1)],
+)
+def test_strided_channels_alone_have_the_same_gradient_in_bfloat16(
+    taps: int, stride: int, padding: int, dilation: int, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    part = nn.Conv2d(6, 12, taps, stride, padding, dilation, groups=6)
+    x = torch.rand((2, 6, *size), generator=torch.Generator().manual_seed(0)) - 0.5
+    _, right = both(part, x)
+    _, ours = both(packed(part).bfloat16(), x)
+    assert ours.shape == right.shape
+    assert (ours - right).norm() <= 0.01 * right.norm()
+
+
 def test_what_is_not_plain_is_left() -> None:
     class Own(nn.Conv2d):
         pass

@@ -40,10 +40,10 @@ def foldable(module: nn.Module, inputs: Tensor, calls: Mapping[str, int]) -> Fol
     users = _users(_nodes(output))
     own = Counter(id(p) for part in module.modules() for p in part.parameters(recurse=False))
     parts = {path: module.get_submodule(path) for path, runs in calls.items() if path and runs == 1 and made.get(path)}
-    convolutions = {made[path]: path for path, part in parts.items() if _plain(part, nn.Conv2d) and own[id(part.weight)] == 1}
+    convolutions = {made[path]: path for path, part in parts.items() if plain(part, nn.Conv2d) and own[id(part.weight)] == 1}
     pairs = []
     for path, part in parts.items():
-        before = _input_of(made[path]) if _plain(part, nn.BatchNorm2d) and part.running_mean is not None else None
+        before = _input_of(made[path]) if plain(part, nn.BatchNorm2d) and part.running_mean is not None else None
         if before in convolutions and users[before] == 1:
             pairs.append((convolutions[before], path))
     folded = {made[convolution] for convolution, _ in pairs}
@@ -72,7 +72,7 @@ def _fold(convolution: Any, norm: Any) -> None:
     convolution.bias = nn.Parameter(bias.to(kept.dtype), requires_grad=False)
 
 
-def _plain(part: nn.Module, kind: type[nn.Module]) -> bool:
+def plain(part: nn.Module, kind: type[nn.Module]) -> bool:
     """Of this kind and no subclass, which may do more, without hooks or parametrisations, which may too."""
     hooks = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
     return type(part) is kind and not hooks and not hasattr(part, "parametrizations")
