@@ -135,27 +135,30 @@ class Network:
         addresses.check(wanted, self._calls)
 
     @contextmanager
-    def reading(self, seed: int = 0, *, half: bool = False, compile: Compile = "off", passes: int = 0) -> Iterator[Read]:
+    def reading(
+        self, seed: int = 0, *, half: bool = False, programmed: bool = False, compile: Compile = "off", passes: int = 0
+    ) -> Iterator[Read]:
         """Gives `read(pictures, addresses)` -> {address: tensor}; address "" is the raw scores (b, classes).
 
         Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
         Global random numbers are private inside, starting from `seed`. half: computed in bfloat16, given as float32.
         `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
-        how many a change makes of the pictures, if it makes another number. compile, passes: whether scores are read through a
-        compiled network; auto where so many passes repay it.
+        how many a change makes of the pictures, if it makes another number. programmed: scores leave no autograd graph that can
+        be looked into, and are quicker. compile, passes: whether scores are read through a compiled network; auto where so many
+        passes repay it.
         """
         compiling.check(compile)
         with memory.kept(), private_rng(seed), self._twin.running() as module:
-            ways = self._ways(module, half)
+            ways = self._ways(module, half, programmed)
             read: Read = partial(self._read, ways)
             if compile != "off":
                 read = compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
             yield read
 
-    def preparation(self, wanted: Collection[str], half: bool = False) -> str:
+    def preparation(self, wanted: Collection[str], half: bool = False, programmed: bool = False) -> str:
         """How the network is run when these addresses are read: what was done to make it quicker, and what was not and why."""
         with self._twin.running() as module:
-            return self._ways(module, half).told_of({addresses.split(address)[0] for address in wanted})
+            return self._ways(module, half, programmed).told_of({addresses.split(address)[0] for address in wanted})
 
     def _compiled(self, ways: prepared.Ways) -> Read:
         way = ways.compiled(self.device)
@@ -180,11 +183,12 @@ class Network:
         """What a Record and a run.json name it by: ref and sha256."""
         return {"ref": self.name, "sha256": self.sha256()}
 
-    def _ways(self, module: nn.Module, half: bool = False) -> prepared.Ways:
+    def _ways(self, module: nn.Module, half: bool, programmed: bool = False) -> prepared.Ways:
         if module is self.module:  # lent, and to be given back as it was
             return prepared.Ways(prepared.Way(module))
         with torch.inference_mode(False), private_rng(0):  # what it draws is not of the numbers that a reading draws
-            return self._preparation.ways(module, half)
+            ways = self._preparation.ways(module, half)
+            return ways.programmed() if programmed else ways
 
     def _read(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from .addresses import OUTPUT
 from .compiling import compiled
 from .folding import Folds, fold
 from .packing import pack, packable
+from .program import program
 
 Precision = Literal["auto", "full", "half"]
 HALF_FROM = 96  # pixels of the shorter side
@@ -67,7 +68,8 @@ class Way:
 class Ways:
     """Copies of one network: one as the hardware likes it, and one all of whose addresses give what they should.
 
-    told  what was done to the quick one, and what was not and why
+    told    what was done to the quick one, and what was not and why
+    scores  one that gives scores alone, without an autograd graph to look into
     """
 
     plain: Way
@@ -75,11 +77,19 @@ class Ways:
     changed: frozenset[str] = frozenset()
     half: bool = False
     told: str = "as it is"
+    scores: Way | None = None
+    _program: Callable[[], Way] | None = field(default=None, repr=False)
+    _programmed: Ways | None = field(default=None, repr=False)
     _halved: Way | None = field(default=None, repr=False)
     _compiled: Way | None = field(default=None, repr=False)
 
     def of(self, paths: Collection[str]) -> Way:
         """The quickest in which all of these modules give what they do in the user's network."""
+        if self.scores is not None and not any(paths):
+            return self.scores
+        return self._with_graph(paths)
+
+    def _with_graph(self, paths: Collection[str]) -> Way:
         if self.fast is not None and self.changed.isdisjoint(paths):
             return self.fast
         if not self.half:
@@ -90,14 +100,28 @@ class Ways:
 
     def told_of(self, paths: Collection[str]) -> str:
         """How the network is run in which these modules are read."""
-        if self.fast is None or self.of(paths) is self.fast:
+        if self.fast is None or self.of(paths) in (self.fast, self.scores):
             return self.told
         return f"as it is: {min(self.changed.intersection(paths))} gives something else once its batch norm is folded into it"
+
+    def programmed(self) -> Ways:
+        """The same, with scores from a program where one can be made."""
+        if self._programmed is None:
+            self._programmed = self._with_program()
+        return self._programmed
+
+    def _with_program(self) -> Ways:
+        if self._program is None:
+            return self
+        try:
+            return replace(self, scores=self._program(), told=f"{self.told}, a program")
+        except Exception as error:  # whatever code that is run on stand-ins raises
+            return replace(self, told=f"{self.told}; no program: {first_line(error)}")
 
     def compiled(self, device: torch.device) -> Way:
         """The quickest for scores, compiled."""
         if self._compiled is None:
-            way = self.of({OUTPUT})
+            way = self._with_graph({OUTPUT})
             self._compiled = Way(compiled(way.module, device), way.channels_last)
         return self._compiled
 
@@ -144,14 +168,27 @@ class Preparation:
                 refusals.append(first_line(error))
             else:
                 done = [f"{len(kept.pairs)} batch norms folded", *["channels-last"] * channels_last, *["packed"] * packs]
-                return Ways(plain, way, kept.changed, half, "; not more: ".join([", ".join(done), *refusals[:1]]))
+                told = "; not more: ".join([", ".join(done), *refusals[:1]])
+                again = partial(self._tried, twin, kept, True, True, half, expected, programmed=True) if packs else None
+                return Ways(plain, way, kept.changed, half, told, _program=again)
         return Ways(plain, half=half, told=f"as it is: {refusals[0]}")
 
-    def _tried(self, twin: nn.Module, folds: Folds, channels_last: bool, packed: bool, half: bool, expected: Tried) -> Way:
+    def _tried(
+        self,
+        twin: nn.Module,
+        folds: Folds,
+        channels_last: bool,
+        packed: bool,
+        half: bool,
+        expected: Tried,
+        programmed: bool = False,
+    ) -> Way:
         module = copy.deepcopy(twin)
         fold(module, folds.pairs)
         if packed:
             pack(module)
+        if programmed:
+            module = program(module)
         way = Way(_laid_out(module) if channels_last else module, channels_last)
         if not _agree(self._run(way), expected):
             raise RequestError("its scores or their gradient would differ")

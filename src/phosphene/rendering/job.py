@@ -110,7 +110,7 @@ class Job:
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
             passes = self.recipe.steps * -(-(len(self.items) - first) // count)
-            with self.net.reading(private, half=self.half, compile=self.compile, passes=passes) as climb:
+            with self.net.reading(private, half=self.half, programmed=True, compile=self.compile, passes=passes) as climb:
                 ascended = self._ascent(items, climb, first).run()
             with torch.no_grad(), self.net.reading(private) as read:
                 said = self._said(items, ascended, read)
@@ -176,7 +176,7 @@ class Job:
             environment={
                 **environment(self.net.device),
                 "precision": "half" if self.half else "full",
-                "prepared": self.net.preparation(_reads(items), self.half),
+                "prepared": self.net.preparation(_reads(items), self.half, programmed=True),
                 "compiled": compiled,
             },
         )

@@ -1,0 +1,290 @@
+"""A network as a list of steps, run forwards and backwards by hand.
+
+What follows a convolution, a sum or a rectifier, is computed with it, and so is the sum of the gradients where a path forked:
+alone, each of them is a pass over the memory. Every operation that is no convolution has a small autograd graph of its own.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from ..errors import RequestError
+from .folding import plain
+from .packing import RECTIFIED, Bounds, Packed
+
+Node = fx.Node
+Gradients = dict[Node, Tensor]
+_FUNCTION, _METHOD = "call_function", "call_method"
+_SUMS = {(_FUNCTION, operator.add), (_FUNCTION, operator.iadd), (_FUNCTION, torch.add), (_METHOD, "add"), (_METHOD, "add_")}
+_RECTIFIERS: dict[tuple[str, Any], Bounds] = {
+    **{(_FUNCTION, name): RECTIFIED for name in (F.relu, torch.relu, torch.relu_)},
+    **{(_METHOD, name): RECTIFIED for name in ("relu", "relu_")},
+    (_FUNCTION, F.relu6): (0.0, 6.0),
+}
+_RECTIFYING: dict[type[nn.Module], Bounds] = {nn.ReLU: RECTIFIED, nn.ReLU6: (0.0, 6.0)}
+
+
+def program(module: nn.Module) -> Program:
+    """The same output from a list of steps, with the same weights; raises where the module's code cannot be followed.
+
+    module: packed. Its code is run once on stand-ins (`torch.fx`), so what comes of it has to be compared with what the module
+    gives: code that asks for a value or a shape raises, other conditions are taken as they are now.
+    """
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+        raise RequestError("its hooks would be given stand-ins")
+    return Program(module, _Tracer().trace(module))
+
+
+class Program(nn.Module):
+    """Differentiable with respect to its input, once."""
+
+    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
+        super().__init__()
+        self.module = module
+        inputs = [node for node in graph.nodes if node.op == "placeholder" and node.users]
+        asked = next(node for node in graph.nodes if node.op == "output").args[0]
+        if len(inputs) != 1 or not isinstance(asked, Node):
+            raise RequestError("it takes or gives more than one tensor")
+        self.input, self.asked = inputs[0], asked
+        self.steps = _steps(module, graph)
+        _let_go(self.steps, asked)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            y: Tensor = _There.apply(x, self)  # type: ignore[no-untyped-call]  # not annotated in torch
+            return y
+        return self.run(x, None)
+
+    def run(self, x: Tensor, tape: Tape | None) -> Tensor:
+        """Noting on the tape how to come back."""
+        values: dict[Node, Any] = {self.input: x}
+        if tape is not None:
+            tape.wanted.add(self.input)
+        for step in self.steps:
+            values[step.made] = step.run(values, tape)
+            for node in step.done_with:
+                del values[node]
+        y: Tensor = values[self.asked]
+        return y
+
+
+class Tape:
+    """wanted: what hangs on the input; back: for each step, what hands its gradient on."""
+
+    def __init__(self) -> None:
+        self.wanted: set[Node] = set()
+        self.back: list[Callable[[Gradients], None]] = []
+
+
+class _There(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, program: Program) -> Tensor:
+        ctx.program, ctx.tape = program, Tape()
+        # Another tensor than the one that the tape may hold, or each would keep the other in memory.
+        return program.run(x, ctx.tape).detach()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
+        program, back = ctx.program, ctx.tape.back
+        if not back:
+            raise RuntimeError("a program's gradient can be asked for once")
+        gradients: Gradients = {program.asked: above}
+        while back:
+            back.pop()(gradients)
+        return gradients[program.input], None
+
+
+@dataclass
+class Convolving:
+    """A convolution, the sum of what it gives and something else, and the rectifier after that."""
+
+    part: Packed
+    x: Node
+    added: Node | None
+    bounds: Bounds | None
+    made: Node
+    done_with: list[Node] = field(default_factory=list)
+
+    @property
+    def takes(self) -> list[Node]:
+        return [self.x] if self.added is None else [self.x, self.added]
+
+    def run(self, values: dict[Node, Any], tape: Tape | None) -> Tensor:
+        x, added = values[self.x], None if self.added is None else values[self.added]
+        if not self.part.takes(x):
+            y: Tensor = Another(self._apart, (self.x, self.added), {}, self.made).run(values, tape)
+            return y
+        y = self.part.convolved(x, added, self.bounds)
+        if tape is not None and not tape.wanted.isdisjoint(self.takes):
+            tape.wanted.add(self.made)
+            wanted = [node for node in self.takes if node in tape.wanted]
+            cut, needed, shape = (y if self.bounds else None), (None if self.part.phases else x), x.shape
+            tape.back.append(lambda gradients: self._back(gradients, wanted, cut, needed, shape))
+        return y
+
+    def _apart(self, x: Tensor, added: Tensor | None) -> Tensor:
+        y: Tensor = self.part(x)
+        y = y if added is None else y + added
+        return y if self.bounds is None else y.clamp(*self.bounds)
+
+    def _back(
+        self, gradients: Gradients, wanted: list[Node], cut: Tensor | None, x: Tensor | None, shape: tuple[int, ...]
+    ) -> None:
+        above = gradients.pop(self.made, None)
+        if above is None:
+            return
+        above = above if cut is None else self._rectified(above, cut)
+        if self.added in wanted:
+            _add(gradients, self.added, above)
+        if self.x in wanted and self.part.adds:
+            gradients[self.x] = self.part.gradient(above, x, shape, gradients.get(self.x))
+        elif self.x in wanted:
+            _add(gradients, self.x, self.part.gradient(above, x, shape))
+
+    def _rectified(self, above: Tensor, y: Tensor) -> Tensor:
+        """The gradient before the rectifier, from what it is after it, where y came out."""
+        above = above.contiguous(memory_format=torch.channels_last)  # as an average's is not; two layouts at once are slow
+        if self.bounds == RECTIFIED:
+            below: Tensor = torch.ops.aten.threshold_backward(above, y, 0)
+        else:
+            below = torch.ops.aten.hardtanh_backward(above, y, *(self.bounds or ()))
+        return below
+
+
+@dataclass
+class Another:
+    """Any other operation."""
+
+    function: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    made: Node
+    done_with: list[Node] = field(default_factory=list)
+
+    @property
+    def takes(self) -> list[Node]:
+        found: list[Node] = []
+        fx.node.map_arg((self.args, self.kwargs), found.append)
+        return found
+
+    def run(self, values: dict[Node, Any], tape: Tape | None) -> Any:
+        leaves: Gradients = {}
+
+        def value(node: Node) -> Any:
+            if tape is None or node not in tape.wanted:
+                return values[node]
+            return leaves.setdefault(node, values[node].detach().requires_grad_(True))
+
+        args, kwargs = fx.node.map_arg((self.args, self.kwargs), value)
+        with torch.set_grad_enabled(bool(leaves)):
+            given = self.function(*args, **kwargs)
+        if tape is None or not leaves:
+            return given
+        if isinstance(given, tuple | list) and any(isinstance(each, Tensor) for each in given):
+            raise RequestError(f"{self.made} gives several tensors")
+        if not isinstance(given, Tensor) or not given.requires_grad:
+            return given
+        tape.wanted.add(self.made)
+        tape.back.append(lambda gradients: self._back(gradients, given, leaves))
+        return given.detach()
+
+    def _back(self, gradients: Gradients, given: Tensor, leaves: Gradients) -> None:
+        above = gradients.pop(self.made, None)
+        if above is None:
+            return
+        below = torch.autograd.grad(given, list(leaves.values()), above, allow_unused=True)
+        for node, each in zip(leaves, below, strict=True):
+            if each is not None:
+                _add(gradients, node, each)
+
+
+def _add(gradients: Gradients, node: Any, more: Tensor) -> None:
+    gradients[node] = gradients[node] + more if node in gradients else more
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Packed) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _steps(module: nn.Module, graph: fx.Graph) -> list[Convolving | Another]:
+    for node in list(graph.nodes):
+        if _is(node, module, nn.Identity, nn.Dropout):  # in eval mode
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    steps: dict[Node, Convolving | Another] = {}
+    taken: set[Node | None] = set()
+    for node in graph.nodes:
+        if _is(node, module, Packed):
+            part: Any = module.get_submodule(str(node.target))
+            total, added = _sum_of(node)
+            if total in taken:  # by the first convolution in it
+                total = added = None
+            last, bounds = _cut_of(total or node, module, RECTIFIED if total else None)
+            steps[last] = Convolving(part, node.args[0], added, bounds, last)
+            taken |= {node, total, last}
+    for node in graph.nodes:
+        if node not in taken and node.op not in ("placeholder", "output"):
+            steps[node] = Another(_function(node, module), node.args, node.kwargs, node)
+    return [steps[node] for node in graph.nodes if node in steps]
+
+
+def _let_go(steps: list[Convolving | Another], asked: Node) -> None:
+    """Values are let go after the last step that takes them."""
+    needed = {asked}
+    for step in reversed(steps):
+        step.done_with = [node for node in dict.fromkeys((*step.takes, step.made)) if node not in needed]
+        needed.update(step.done_with)
+
+
+def _function(node: Node, module: nn.Module) -> Callable[..., Any]:
+    target: Any = node.target
+    if node.op == "call_module":
+        return module.get_submodule(target)
+    if node.op == "get_attr":
+        return lambda: operator.attrgetter(target)(module)
+    if node.op == _METHOD:
+        return lambda it, *args, **kwargs: getattr(it, target)(*args, **kwargs)
+    function: Callable[..., Any] = target
+    return function
+
+
+def _is(node: Node, module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether it runs a module of these kinds on one tensor, and nothing more."""
+    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return False
+    part = module.get_submodule(str(node.target))
+    return any(plain(part, kind) for kind in kinds)
+
+
+def _user(node: Node) -> Node | None:
+    """The only one."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _sum_of(node: Node) -> tuple[Node | None, Node | None]:
+    """The sum that alone uses it, and what else is in it."""
+    user = _user(node)
+    if user is None or (user.op, user.target) not in _SUMS or len(user.args) != 2 or user.kwargs:
+        return None, None
+    others = [arg for arg in user.args if isinstance(arg, Node) and arg is not node]
+    return (user, others[0]) if others else (None, None)
+
+
+def _cut_of(node: Node, module: nn.Module, only: Bounds | None) -> tuple[Node, Bounds | None]:
+    """The rectifier that alone uses it and its bounds; only: the bounds that will do."""
+    user = _user(node)
+    if user is None:
+        return node, None
+    found = _RECTIFIERS.get((user.op, user.target))
+    for kind, bounds in _RECTIFYING.items():
+        found = bounds if _is(user, module, kind) else found
+    return (user, found) if found and only in (None, found) else (node, None)
