@@ -35,7 +35,8 @@ def program(module: nn.Module) -> Program:
     """The same output from a list of steps, with the same weights; raises where the module's code cannot be followed.
 
     module: packed. Its code is run once on stand-ins (`torch.fx`), so what comes of it has to be compared with what the module
-    gives: code that asks for a value or a shape raises, other conditions are taken as they are now.
+    gives: code that asks for a value or a shape raises, other conditions are taken as they are now. Raises too where nothing
+    would be gained: no convolution has anything to take in, or other things are done in place than they can take in.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise RequestError("its hooks would be given stand-ins")
@@ -54,6 +55,8 @@ class Program(nn.Module):
             raise RequestError("it takes or gives more than one tensor")
         self.input, self.asked = inputs[0], asked
         self.steps = _steps(module, graph)
+        if not any(isinstance(step, Convolving) and step.takes_in for step in self.steps):
+            raise RequestError("no sum and no rectifier follows a convolution alone")
         _let_go(self.steps, asked)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,6 +115,10 @@ class Convolving:
     bounds: Bounds | None
     made: Node
     done_with: list[Node] = field(default_factory=list)
+
+    @property
+    def takes_in(self) -> bool:
+        return self.added is not None or self.bounds is not None
 
     @property
     def takes(self) -> list[Node]:
