@@ -33,6 +33,7 @@ class Parts(nn.Module):
         self.code = code
         self.first, self.second, self.third = (nn.Conv2d(n, 4, 3, padding=1) for n in (3, 4, 4))
         self.strided = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.skip = nn.Conv2d(4, 4, 1, stride=2)
         self.deep = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4)
         self.relu, self.relu6, self.drop = nn.ReLU(inplace=True), nn.ReLU6(), nn.Dropout(0.5)
         self.norm = nn.BatchNorm2d(4)
@@ -62,6 +63,16 @@ def _residual(m: Parts, x: Tensor) -> Any:
     return m.relu(m.third(m.relu(m.second(y))) + y) + 0.5 * y
 
 
+def _strided_shortcut(m: Parts, x: Tensor) -> Any:
+    y = F.relu(m.first(x))
+    return m.relu(m.strided(m.relu(m.second(y))) + m.skip(y))
+
+
+def _one_gradient_for_two(m: Parts, x: Tensor) -> Any:
+    y = F.relu(m.first(x))
+    return F.relu(m.second(y)) + F.relu(m.third(y) + y)
+
+
 def _method(m: Parts, x: Tensor) -> Any:
     y: Tensor = m.first(x)
     return y.add(m.second(torch.relu(m.third(m.drop(y))))).relu()
@@ -72,6 +83,9 @@ FOLLOWED: dict[str, tuple[Code, int]] = {
     "rectifiers": (lambda m, x: m.second(F.relu6(m.first(m.relu6(m.first(x))[:, :3]))), 2),
     "forked": (_forked, 2),
     "residual": (_residual, 3),
+    "strided shortcut": (_strided_shortcut, 3),
+    "one gradient for two": (_one_gradient_for_two, 3),
+    "skipping first": (lambda m, x: m.second(m.skip(x[:, :1].repeat(1, 4, 1, 1)).relu()), 1),
     "sum in place": (_in_place, 2),
     "sum by a method": (_method, 2),
     "sum of two convolutions": (lambda m, x: m.relu(m.second(m.first(x)) + m.third(m.first(x))), 1),

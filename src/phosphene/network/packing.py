@@ -94,7 +94,7 @@ class Packed(nn.Conv2d):
     @property
     def _spreads(self) -> bool:
         """Of one channel each, strided, in bfloat16: torch's own gradient of these takes ten to twenty times as long."""
-        alone = self.groups == self.in_channels > 1 and min(self._room) >= 0
+        alone = self.groups == self.in_channels > 1 and min(self._room) >= 0 and not self._points
         return alone and self.stride != (1, 1) and self.weight.dtype == torch.bfloat16
 
     @cached_property
@@ -107,6 +107,11 @@ class Packed(nn.Conv2d):
         """Whether another gradient can be added to the one towards the input while that is computed."""
         return self.phases == 1 and self.stride == (1, 1)
 
+    @cached_property
+    def skips(self) -> bool:
+        """Whether most places of the input have no part in what it gives."""
+        return self._points and self.stride != (1, 1)
+
     def gradient(self, above: Tensor, x: Tensor | None, shape: Shape, added: Tensor | None = None) -> Tensor:
         """Of a sum, towards the input x of that shape, of its gradient above; x is needed where there are no `phases`."""
         n = self.phases
@@ -116,6 +121,17 @@ class Packed(nn.Conv2d):
             settings = (self.stride, self.padding, self.dilation, False, (0, 0), self.groups)
             own: Tensor = torch.ops.aten.convolution_backward(above, x, self.weight, None, *settings, (True, False, False))[0]
             return own
+        below = self._turned(above, n, added)
+        if n > 1:
+            return _cut(F.pixel_shuffle(below, n), self.padding, shape)
+        return _spread(below, self.stride, shape) if self.skips else below
+
+    def add_gradient(self, above: Tensor, to: Tensor) -> None:
+        """In place, to another gradient towards the input, of what `skips`."""
+        to[:, :, :: self.stride[0], :: self.stride[1]] += self._turned(above, 1)
+
+    def _turned(self, above: Tensor, n: int, added: Tensor | None = None) -> Tensor:
+        """The convolution with the turned kernel, of n × n phases."""
         padding = self._room if n == 1 else [-(-k // n) - 1 for k in self.kernel_size]
         key = above.shape, above.dtype
         if self._backwards is None or self._backwards[0] != key:
@@ -123,10 +139,7 @@ class Packed(nn.Conv2d):
                 key,
                 _laid_out(_turned(self.weight, n, self.groups), padding, (1, 1), self.dilation, self.groups, above.shape),
             )
-        below = _run(above, self._backwards[1], None, padding, (1, 1), self.dilation, self.groups, added=added)
-        if n > 1:
-            return _cut(F.pixel_shuffle(below, n), self.padding, shape)
-        return below if self.stride == (1, 1) or self._spreads else _spread(below, self.stride, shape)
+        return _run(above, self._backwards[1], None, padding, (1, 1), self.dilation, self.groups, added=added)
 
     def _apart(self, above: Tensor, shape: Shape) -> Tensor:
         """The gradient where a convolution of that input without a stride would have it."""

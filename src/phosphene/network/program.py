@@ -20,7 +20,6 @@ from .folding import plain
 from .packing import RECTIFIED, Bounds, Packed
 
 Node = fx.Node
-Gradients = dict[Node, Tensor]
 _FUNCTION, _METHOD = "call_function", "call_method"
 _SUMS = {(_FUNCTION, operator.add), (_FUNCTION, operator.iadd), (_FUNCTION, torch.add), (_METHOD, "add"), (_METHOD, "add_")}
 _RECTIFIERS: dict[tuple[str, Any], Bounds] = {
@@ -86,6 +85,40 @@ class Tape:
         self.back: list[Callable[[Gradients], None]] = []
 
 
+class Gradients:
+    """On the way back, of the values that still wait for more. own: what nothing else holds and may be changed in place."""
+
+    def __init__(self) -> None:
+        self._of: dict[Node, Tensor] = {}
+        self._own: set[Node] = set()
+
+    def of(self, node: Node) -> Tensor | None:
+        return self._of.get(node)
+
+    def owns(self, node: Node) -> bool:
+        return node in self._own
+
+    def taken(self, node: Node) -> tuple[Tensor | None, bool]:
+        """With whether it is the taker's own."""
+        own = self.owns(node)
+        self._own.discard(node)
+        return self._of.pop(node, None), own
+
+    def put(self, node: Node, gradient: Tensor) -> None:
+        """Instead of what there was: one that nothing else holds."""
+        self._of[node] = gradient
+        self._own.add(node)
+
+    def add(self, node: Node, more: Tensor, own: bool = False) -> None:
+        if node not in self._of:
+            self._of[node] = more
+            self._own |= {node} if own else set()
+        elif self.owns(node):
+            self._of[node] += more
+        else:
+            self.put(node, self._of[node] + more)
+
+
 class _There(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, program: Program) -> Tensor:
@@ -95,17 +128,18 @@ class _There(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, None]:
         program, back = ctx.program, ctx.tape.back
         if not back:
             raise RuntimeError("a program's gradient can be asked for once")
-        gradients: Gradients = {program.asked: above}
+        gradients = Gradients()
+        gradients.add(program.asked, above)
         while back:
             back.pop()(gradients)
-        return gradients[program.input], None
+        return gradients.of(program.input), None
 
 
-@dataclass
+@dataclass(eq=False)
 class Convolving:
     """A convolution, the sum of what it gives and something else, and the rectifier after that."""
 
@@ -145,28 +179,38 @@ class Convolving:
     def _back(
         self, gradients: Gradients, wanted: list[Node], cut: Tensor | None, x: Tensor | None, shape: tuple[int, ...]
     ) -> None:
-        above = gradients.pop(self.made, None)
+        above, own = gradients.taken(self.made)
         if above is None:
             return
-        above = above if cut is None else self._rectified(above, cut)
-        if self.added in wanted:
-            _add(gradients, self.added, above)
-        if self.x in wanted and self.part.adds:
-            gradients[self.x] = self.part.gradient(above, x, shape, gradients.get(self.x))
-        elif self.x in wanted:
-            _add(gradients, self.x, self.part.gradient(above, x, shape))
+        if cut is not None:
+            above, own = self._rectified(above, cut, own), True
+        if self.x in wanted:
+            self._hand_on(gradients, above, x, shape)
+        if self.added is not None and self.added in wanted:
+            gradients.add(self.added, above, own)
 
-    def _rectified(self, above: Tensor, y: Tensor) -> Tensor:
+    def _hand_on(self, gradients: Gradients, above: Tensor, x: Tensor | None, shape: tuple[int, ...]) -> None:
+        before = gradients.of(self.x)
+        if self.part.adds:
+            gradients.put(self.x, self.part.gradient(above, x, shape, before))
+        elif self.part.skips and before is not None and gradients.owns(self.x):
+            self.part.add_gradient(above, before)
+        else:
+            gradients.add(self.x, self.part.gradient(above, x, shape), own=True)
+
+    def _rectified(self, above: Tensor, y: Tensor, own: bool) -> Tensor:
         """The gradient before the rectifier, from what it is after it, where y came out."""
         above = above.contiguous(memory_format=torch.channels_last)  # as an average's is not; two layouts at once are slow
-        if self.bounds == RECTIFIED:
-            below: Tensor = torch.ops.aten.threshold_backward(above, y, 0)
+        if self.bounds != RECTIFIED:
+            below: Tensor = torch.ops.aten.hardtanh_backward(above, y, *(self.bounds or ()))
+        elif own:
+            below = torch.ops.aten.threshold_backward.grad_input(above, y, 0, grad_input=above)
         else:
-            below = torch.ops.aten.hardtanh_backward(above, y, *(self.bounds or ()))
+            below = torch.ops.aten.threshold_backward(above, y, 0)
         return below
 
 
-@dataclass
+@dataclass(eq=False)
 class Another:
     """Any other operation."""
 
@@ -183,7 +227,7 @@ class Another:
         return found
 
     def run(self, values: dict[Node, Any], tape: Tape | None) -> Any:
-        leaves: Gradients = {}
+        leaves: dict[Node, Tensor] = {}
 
         def value(node: Node) -> Any:
             if tape is None or node not in tape.wanted:
@@ -203,18 +247,14 @@ class Another:
         tape.back.append(lambda gradients: self._back(gradients, given, leaves))
         return given.detach()
 
-    def _back(self, gradients: Gradients, given: Tensor, leaves: Gradients) -> None:
-        above = gradients.pop(self.made, None)
+    def _back(self, gradients: Gradients, given: Tensor, leaves: dict[Node, Tensor]) -> None:
+        above, _ = gradients.taken(self.made)
         if above is None:
             return
         below = torch.autograd.grad(given, list(leaves.values()), above, allow_unused=True)
         for node, each in zip(leaves, below, strict=True):
             if each is not None:
-                _add(gradients, node, each)
-
-
-def _add(gradients: Gradients, node: Any, more: Tensor) -> None:
-    gradients[node] = gradients[node] + more if node in gradients else more
+                gradients.add(node, each)
 
 
 class _Tracer(fx.Tracer):
@@ -241,7 +281,17 @@ def _steps(module: nn.Module, graph: fx.Graph) -> list[Convolving | Another]:
     for node in graph.nodes:
         if node not in taken and node.op not in ("placeholder", "output"):
             steps[node] = Another(_function(node, module), node.args, node.kwargs, node)
-    return [steps[node] for node in graph.nodes if node in steps]
+    return _skipping_first([steps[node] for node in graph.nodes if node in steps])
+
+
+def _skipping_first(steps: list[Convolving | Another]) -> list[Convolving | Another]:
+    """Strided convolutions of one tap right after what they take: the way back then has something to add their gradient to."""
+    moved = [step for step in steps if isinstance(step, Convolving) and step.part.skips and step.added is None]
+    rest = [step for step in steps if step not in moved]
+    for step in moved:
+        made = [before.made for before in rest]
+        rest.insert(made.index(step.x) + 1 if step.x in made else 0, step)
+    return rest
 
 
 def _let_go(steps: list[Convolving | Another], asked: Node) -> None:
