@@ -70,7 +70,7 @@ def _strided_shortcut(m: Parts, x: Tensor) -> Any:
 
 def _one_gradient_for_two(m: Parts, x: Tensor) -> Any:
     y = F.relu(m.first(x))
-    return F.relu(m.second(y)) + F.relu(m.third(y) + y)
+    return m.second(F.relu(m.second(y)) + F.relu(m.third(y) + y))
 
 
 def _method(m: Parts, x: Tensor) -> Any:
