@@ -239,5 +239,7 @@ def test_a_record_tells_how_the_network_was_prepared(robust: ph.Network) -> None
     assert re.match(r"\d+ batch norms folded, channels-last", done)
     plain = ph.render(network(Head()), "channel:conv:0", recipe="pixels", steps=1).record.environment["prepared"]
     assert plain == "as it is: conv gives something else once its batch norm is folded into it"
+    seen = ph.explain(robust, SHOWN[:1].repeat(1, 1, 3, 3)[..., :32, :32], "logit:cat").record.environment["prepared"]
+    assert re.match(r"\d+ batch norms folded, channels-last", seen)
     few = ph.Network(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten()), ph.Preprocess(size=12))
     assert "fewer than two convolutions" in few.preparation({""})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import operator
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,8 @@ REFUSED: dict[str, Code] = {
     "nothing is taken in": lambda m, x: (lambda y: y + y)(m.second(m.norm(m.first(x)).relu())),
     "gives several": lambda m, x: (m.first(x).relu(), x),
     "a rectifier in place that stands alone": lambda m, x: m.relu(m.norm(m.first(x)) * 2),
+    "a method in place": lambda m, x: m.first(x).relu().mul_(2),
+    "an operator in place": lambda m, x: operator.imul(m.first(x).relu(), 2),
 }
 
 
@@ -165,6 +168,13 @@ def test_in_bfloat16_it_is_as_near_as_the_module(kind: str) -> None:
 def test_what_cannot_be_followed_is_refused(kind: str) -> None:
     with pytest.raises(Exception, match=r"."):
         there_and_back(both(REFUSED[kind])[1])
+
+
+def test_other_modules_mean_what_they_did_while_code_is_followed() -> None:
+    other = nn.Linear(2, 2)
+    module, ours = both(lambda m, x: m.first(x).relu() + other(torch.ones(1, 2)).sum().item())
+    torch.testing.assert_close(ours(SHOWN), module(SHOWN), rtol=1e-4, atol=1e-5)
+    assert all("forward" not in vars(part) for part in ours.modules())
 
 
 def test_hooks_are_not_given_stand_ins() -> None:

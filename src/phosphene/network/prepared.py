@@ -139,6 +139,10 @@ class Preparation:
         self._run = run
         self._kept: dict[bool, tuple[object, Ways]] = {}
 
+    def last(self, half: bool) -> Ways | None:
+        """As it was last prepared, whatever has become of the values since."""
+        return self._kept[half][1] if half in self._kept else None
+
     def ways(self, twin: nn.Module, half: bool) -> Ways:
         state = probe.state(twin)
         if half not in self._kept or self._kept[half][0] != state:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def program(module: nn.Module) -> Program:
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise RequestError("its hooks would be given stand-ins")
-    return Program(module, _Tracer().trace(module))
+    return Program(module, _followed(module))
 
 
 class Program(nn.Module):
@@ -257,9 +258,29 @@ class Another:
                 gradients.add(node, each)
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Packed) or super().is_leaf_module(m, module_qualified_name)
+def _followed(module: nn.Module) -> fx.Graph:
+    """What runs. Not by `Tracer.trace`, which while it lasts changes what calling a module means, in all threads."""
+    tracer = fx.Tracer()
+    tracer.root, tracer.graph = module, fx.Graph()
+    tracer.tensor_attrs = {tensor: name for name, tensor in module.named_buffers()}
+    parts = {name: part for name, part in module.named_modules() if _is_leaf(tracer, name, part)}
+    try:
+        for name, part in parts.items():
+            part.forward = partial(_stand_in, tracer, name)
+        given = module(tracer.create_proxy("placeholder", "x", (), {}))
+    finally:
+        for part in parts.values():
+            part.__dict__.pop("forward", None)
+    tracer.create_node("output", "output", (tracer.create_arg(given),), {})
+    return tracer.graph
+
+
+def _is_leaf(tracer: fx.Tracer, name: str, part: nn.Module) -> bool:
+    return isinstance(part, Packed) or tracer.is_leaf_module(part, name)
+
+
+def _stand_in(tracer: fx.Tracer, name: str, *args: Any, **kwargs: Any) -> fx.Proxy:
+    return tracer.create_proxy("call_module", name, args, kwargs)
 
 
 def _steps(module: nn.Module, graph: fx.Graph) -> list[Convolving | Another]:
@@ -280,8 +301,17 @@ def _steps(module: nn.Module, graph: fx.Graph) -> list[Convolving | Another]:
             taken |= {node, total, last}
     for node in graph.nodes:
         if node not in taken and node.op not in ("placeholder", "output"):
+            if _in_place(node, module):
+                raise RequestError(f"{node} changes in place what the way back may need")
             steps[node] = Another(_function(node, module), node.args, node.kwargs, node)
     return _skipping_first([steps[node] for node in graph.nodes if node in steps])
+
+
+def _in_place(node: Node, module: nn.Module) -> bool:
+    """As far as it is told; the rest fails where it is tried."""
+    if node.op == "call_module":
+        return bool(getattr(module.get_submodule(str(node.target)), "inplace", False))
+    return bool(node.kwargs.get("inplace")) or (node.op == _METHOD and str(node.target).endswith("_"))
 
 
 def _skipping_first(steps: list[Convolving | Another]) -> list[Convolving | Another]:

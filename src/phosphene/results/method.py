@@ -172,6 +172,6 @@ def _record(question: Question, method: Method, verb: str) -> Record:
         seed=question.seed,
         batch=tuple(str(objective.inlined()) for objective in question.resolved),
         position=0,
-        environment=environment(net.device),
+        environment={**environment(net.device), "prepared": net.preparation(question.reads)},
         verb=verb,
     )
