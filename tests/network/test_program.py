@@ -247,7 +247,8 @@ def test_scores_alone_come_from_a_program() -> None:
     found = programmed(net)
     assert isinstance(found.of({""}).module, Program)
     assert found.of({"other"}) is found.fast is found.of({"other", ""})
-    assert found.told.endswith("packed, a program")
+    assert found.told_of({""}).endswith("packed, run as a program")
+    assert found.told_of({"other"}) == ways(net).told
     assert not isinstance(ways(net).of({""}).module, Program)
     shown = SHOWN.clone().requires_grad_(True)
     with net.reading(programmed=True) as read:
@@ -281,7 +282,7 @@ def test_a_program_follows_the_user_s_values() -> None:
 
 def test_pictures_are_drawn_by_a_program(robust: ph.Network) -> None:
     told = ph.render(robust, "logit:cat", recipe="pixels", steps=1).record.environment["prepared"]
-    assert told.endswith("a program")
+    assert told.endswith("run as a program")
 
 
 def test_steps_are_of_two_kinds() -> None:

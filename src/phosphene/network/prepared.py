@@ -70,6 +70,7 @@ class Ways:
 
     told    what was done to the quick one, and what was not and why
     scores  one that gives scores alone, without an autograd graph to look into
+    more    what is to be told beside, where scores alone are read
     """
 
     plain: Way
@@ -78,6 +79,7 @@ class Ways:
     half: bool = False
     told: str = "as it is"
     scores: Way | None = None
+    more: str = ""
     _program: Callable[[], Way] | None = field(default=None, repr=False)
     _programmed: Ways | None = field(default=None, repr=False)
     _halved: Way | None = field(default=None, repr=False)
@@ -100,7 +102,9 @@ class Ways:
 
     def told_of(self, paths: Collection[str]) -> str:
         """How the network is run in which these modules are read."""
-        if self.fast is None or self.of(paths) in (self.fast, self.scores):
+        if not any(paths):
+            return self.told + self.more
+        if self.fast is None or self.of(paths) is self.fast:
             return self.told
         return f"as it is: {min(self.changed.intersection(paths))} gives something else once its batch norm is folded into it"
 
@@ -114,9 +118,9 @@ class Ways:
         if self._program is None:
             return self
         try:
-            return replace(self, scores=self._program(), told=f"{self.told}, a program")
+            return replace(self, scores=self._program(), more=", run as a program")
         except Exception as error:  # whatever code that is run on stand-ins raises
-            return replace(self, told=f"{self.told}; no program: {first_line(error)}")
+            return replace(self, more=f"; no program: {first_line(error)}")
 
     def compiled(self, device: torch.device) -> Way:
         """The quickest for scores, compiled."""
