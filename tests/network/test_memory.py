@@ -21,7 +21,7 @@ def faults(numbers):
 faults(20_000_000)
 print(faults(20_000_000))
 with kept(), kept():
-    torch.ones(20_000_000).add_(1)
+    faults(20_000_000)  # until they fit where others were, which takes a few
     print(faults(20_000_000))
 with kept():
     pass
@@ -34,7 +34,7 @@ def test_large_blocks_are_not_given_back_after_every_layer() -> None:
         pytest.skip("no glibc here")
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     before, inside, after = map(int, done.stdout.split())
-    assert 2 * inside < before  # by where the heap happens to lie, a few blocks are still new
+    assert 5 * inside < before
     assert 5 * inside < after
 
 
