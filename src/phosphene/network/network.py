@@ -157,8 +157,8 @@ class Network:
 
     def preparation(self, wanted: Collection[str], half: bool = False, programmed: bool = False) -> str:
         """How the network is run when these addresses are read: what was done to make it quicker, and what was not and why."""
-        ways = self._preparation.last(half)  # by who has just read: to compare the weights again takes as long as a pass
-        if ways is None or programmed:
+        ways = self._preparation.last(half, programmed)  # for who has just read: weights take long to compare
+        if ways is None:
             with self._twin.running() as module:
                 ways = self._ways(module, half, programmed)
         return ways.told_of({addresses.split(address)[0] for address in wanted})

@@ -143,9 +143,10 @@ class Preparation:
         self._run = run
         self._kept: dict[bool, tuple[object, Ways]] = {}
 
-    def last(self, half: bool) -> Ways | None:
+    def last(self, half: bool, programmed: bool) -> Ways | None:
         """As it was last prepared, whatever has become of the values since."""
-        return self._kept[half][1] if half in self._kept else None
+        ways = self._kept[half][1] if half in self._kept else None
+        return ways._programmed if ways and programmed else ways
 
     def ways(self, twin: nn.Module, half: bool) -> Ways:
         state = probe.state(twin)
