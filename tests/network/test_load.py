@@ -57,7 +57,7 @@ def state_of(net: ph.Network) -> dict[str, Tensor]:
 
 
 def test_a_reference_comes_apart() -> None:
-    found = parse("demo:robust?size=16,24&mean=&mean=0.5")
+    found = parse("demo:robust?size=16,24&mean=0.5")
     assert (found.source, found.name, found.options) == ("demo", "robust", {"size": "16,24", "mean": "0.5"})
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 import torch
 
@@ -25,7 +26,7 @@ _NUMBERS = ("size", "mean", "std", "range")
 _WHOLES = ("channels", "resize")
 _WORDS = ("order", "layout", "interpolation")
 _NAMING = ("gap-head",)  # sources whose name is a file, which names another network in turn
-OPTIONS = ("classes", "seed", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
+OPTIONS = ("classes", "seed", "state", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
 LARGEST_CLASS_FILE = 16 << 20  # bytes
 
 
@@ -49,19 +50,29 @@ def parse(text: str) -> Reference:
     if not isinstance(text, str) or not text.strip() or not text.isprintable():
         raise ModelError(f"model {shown(text)}; a reference such as demo:standard or torchvision:resnet50 is needed")
     base, _, query = text.partition("?")
-    options: dict[str, str] = {}
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as error:
-        raise ModelError(f"model {shown(text)}: what stands after ? must be key=value&key=value") from error
-    for key, value in pairs:
-        if key not in OPTIONS:
-            raise UnknownNameError("option of a reference", key, OPTIONS)
-        options[key] = value
+    options = _options(text, query)
     source, colon, name = base.partition(":")
     if colon and source in registry.names("sources"):
         return Reference(text, source, name, options)
     return Reference(text, "", base, options)
+
+
+def _options(text: str, query: str) -> dict[str, str]:
+    """key=value&key=value, + as it stands, %XX as the byte it means: %26 is an & in a file's name, %25 a %."""
+    options: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ModelError(
+                f"model {shown(text)}: what stands after ? must be key=value&key=value, got {shown(pair)}. "
+                "Write %26 for an & in a file's name"
+            )
+        if key not in OPTIONS:
+            raise UnknownNameError("option of a reference", key, OPTIONS)
+        if key in options:
+            raise ModelError(f"model {shown(text)}: {key} must be given once, got it twice")
+        options[key] = value if "%" not in value or os.path.isfile(value) else unquote(value)
+    return options
 
 
 def load(reference: str, *, device: str | torch.device | None = None) -> Network:
@@ -74,9 +85,10 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     path/model.pt2                  a torch.export program; it can hold code, so open only what you trust
 
     After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),
-    weights=TAG as the source names it; size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc
-    resize=  interpolation=  classes=FILE (.json, or one name a line). What the reference says wins over the source, that
-    over what a safetensors file says of itself.
+    weights=TAG as the source names it; state=PREFIX where the file holds several sets of weights (state=teacher);
+    size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc  resize=  interpolation=
+    classes=FILE (.json, or one name a line). In a file's name + stays +, and %XX is the byte it means: %26 for &, %25 for %.
+    What the reference says wins over the source, that over what a safetensors file says of itself.
 
     >>> load("demo:robust").classes[3]
     'cat'
@@ -87,9 +99,13 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     seed = checks.seed(_whole("seed", parts.options.get("seed", "0")))
     with private_rng(stream_seed(seed, "weights")):
         opened = _open(parts, "none" if file else weights)
-    preprocess, classes = dict(opened.preprocess or {}), opened.classes
+    preprocess, classes, notes = dict(opened.preprocess or {}), opened.classes, opened.notes
     if file:
-        preprocess, classes = _take_weights(opened, file, preprocess)
+        state, chosen = checkpoint.read_all(file), parts.options.get("state")
+        notes = (*notes, *checkpoint.load_into(opened.module, state, Path(file).name, chosen))
+        preprocess, classes = _told_by(opened, file, preprocess)
+    elif "state" in parts.options:
+        raise RequestError(f"state={parts.options['state']} chooses weights in a file; add weights=FILE")
     preprocess |= _stated(parts.options)
     if "classes" in parts.options:
         classes = read_classes(parts.options["classes"])
@@ -101,7 +117,7 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
         output=opened.output,
         name=reference,
         batch=opened.batch,
-        notes=opened.notes,
+        notes=notes,
     )
 
 
@@ -140,9 +156,8 @@ def _is_file(weights: str) -> bool:
     return weights.endswith(_WEIGHT_FILES) or "/" in weights or os.path.isfile(weights)
 
 
-def _take_weights(opened: Opened, file: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    state, _ = checkpoint.read(file)
-    checkpoint.load_into(opened.module, state, Path(file).name)
+def _told_by(opened: Opened, file: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Preprocessing and class names, where a safetensors file says what the source does not."""
     said = checkpoint.metadata_of(file) if file.endswith(".safetensors") else {}
     keys = ("size", "mean", "std", "channels")
     about = {key: tuple(said[key]) if isinstance(said[key], list) else said[key] for key in keys if key in said}
@@ -172,13 +187,14 @@ def _half_known(known: dict[str, Any]) -> Preprocess | None:
 
 
 def _whole(key: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise RequestError(f"{key}={shown(text)}; a whole number is needed") from None
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", text, re.ASCII):
+        raise RequestError(f"{key}={shown(text)}; a whole number is needed")
+    return int(text)
 
 
 def _real(key: str, text: str) -> float:
+    if not text.isascii() or "_" in text:
+        raise RequestError(f"{key}={shown(text)}; numbers joined by commas are needed")
     try:
         return float(text)
     except ValueError:
