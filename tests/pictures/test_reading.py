@@ -108,7 +108,7 @@ def test_real_numbers_are_taken_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [-0.5, 1.5, np.nan, np.inf])
 def test_real_numbers_outside_are_refused(tmp_path: Path, number: float) -> None:
     path = kept(tmp_path / "a.tiff", np.array([[0, number]], dtype=np.float32))
-    with pytest.raises(PictureError, match=r"^picture .* of mode F leaves \[0, 1\]; scale it first$"):
+    with pytest.raises(PictureError, match=r"^picture .* of mode F leaves \[0, 1\]: "):
         ph.read(path)
 
 

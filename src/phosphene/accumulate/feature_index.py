@@ -69,7 +69,7 @@ class FeatureIndex:
         """
         check_extra()
         place = str(uri)
-        read = open_data(data, Path(place))
+        read = open_data(data, Path(place), net.preprocess.channels)
         about = about_of(net, layer, metric) | {"data": read.identity}
         index = cls(net, _begun(place, about, overwrite, storage_options))
         store = index._store
@@ -159,7 +159,7 @@ class FeatureIndex:
 
     def upsert(self, data: Any, *, batch: int = 32, progress: Progress | None = None) -> int:
         """Add pictures, or put them in the place of those with the same id; gives how many. One commit for some hundred."""
-        read = open_data(data, Path(self._store.uri))
+        read = open_data(data, Path(self._store.uri), self.net.preprocess.channels)
         count = self._write(read, checks.whole("batch", batch, low=1), 0, progress, self._store.upsert)
         if not self.exact:
             self._store.refresh()

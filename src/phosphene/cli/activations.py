@@ -35,10 +35,10 @@ def activations(
     told["order"] = _one_of("--order", order, "activity", "index")
 
     from ..pictures import files
-    from ..pictures.reading import read
+    from .photographs import photograph
 
-    picture = read(photo)
     net = options.opened(model, device)
+    picture = photograph(net, photo)
 
     from ..inspection.activations import activations as verb
     from ..results.activations import depth_of

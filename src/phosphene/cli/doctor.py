@@ -48,9 +48,9 @@ def doctor(
 
 
 def _top(net: Network, photo: Path) -> list[dict[str, float | str]]:
-    from ..pictures.reading import read
+    from .photographs import photograph
 
-    scores = net.scores(net.preprocess.fit(read(photo)))[0]
+    scores = net.scores(net.preprocess.fit(photograph(net, photo)))[0]
     certain = scores.softmax(0) if len(scores) > 1 else scores.sigmoid()
     best = scores.topk(min(5, len(scores))).indices.tolist()
     return [{"class": net.classes[i], "probability": float(certain[i]), "score": float(scores[i])} for i in best]

@@ -61,6 +61,7 @@ def explain(
     trust: Annotated[
         bool, typer.Option("--trust", help="Also measure how far the first maps can be trusted, a random map beside them.")
     ] = False,
+    value_range: options.PictureRange = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     out: options.Out = Path("out"),
@@ -73,6 +74,7 @@ def explain(
         raise RequestError("of what? give -c CLASS or --objective TEXT, not both")
     names = list(dict.fromkeys(methods or ["saliency"]))
     found = named_methods(names, samples)
+    black_white = options.range_of(value_range)
     paths = files_in(photos, out)
     net = options.opened(model, device)
 
@@ -88,8 +90,8 @@ def explain(
         "contour": contour,
         "trust": trust,
         "seed": seed,
-    }
-    asking = _Asking(net, found, asked_of(net, classes, objectives), seed, chunk)
+    } | ({"range": value_range} if value_range else {})
+    asking = _Asking(net, found, asked_of(net, classes, objectives), seed, chunk, black_white)
 
     def folder() -> MapFolder:
         return MapFolder(
@@ -115,6 +117,7 @@ class _Asking:
     objectives: list[Objective]
     seed: int
     chunk: int | None
+    range: tuple[float, float] | None = None
 
     def of(self, photos: dict[str, Tensor]) -> list[Heatmap]:
         """A Heatmap per method: the maps of each objective of the first picture, then of the second …"""
@@ -155,7 +158,7 @@ def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolde
     with progress_bar() as progress:
         task = progress.add_task("explaining", total=len(paths))
         try:
-            for photos in _read(asking.net, paths, refused):
+            for photos in _read(asking, paths, refused):
                 heatmaps = asking.of(photos)
                 with whole():
                     run = run or folder()
@@ -178,10 +181,10 @@ def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolde
     return 1 if refused else 0
 
 
-def _read(net: Network, paths: list[Path], refused: dict[str, str]) -> Iterator[dict[str, Tensor]]:
+def _read(asking: _Asking, paths: list[Path], refused: dict[str, str]) -> Iterator[dict[str, Tensor]]:
     """Fitted pictures (1, c, h, w) by their names, some at once; why others are not there is put into `refused`."""
     some: dict[str, Tensor] = {}
-    for name, _, picture in readable(net, paths, refused):
+    for name, _, picture in readable(asking.net, paths, refused, asking.range):
         some[name] = picture
         if len(some) == AT_ONCE:
             yield some

@@ -47,6 +47,7 @@ def locate(
     chunk: Annotated[
         int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
     ] = None,
+    value_range: options.PictureRange = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     out: options.Out = Path("out"),
@@ -61,6 +62,7 @@ def locate(
     level = level_of(threshold)
     way = check(method, level, most)
     found = find_method(map_name)
+    black_white = options.range_of(value_range)
     paths = files_in(photos, out)
     net = options.opened(model, device)
 
@@ -76,8 +78,8 @@ def locate(
         "masks": masks,
         "chunk": chunk,
         "seed": seed,
-    }
-    asking = _Asking(net, found, asked_of(net, classes), way, level, most, seed, chunk)
+    } | ({"range": value_range} if value_range else {})
+    asking = _Asking(net, found, asked_of(net, classes), way, level, most, seed, chunk, black_white)
 
     def folder() -> BoxFolder:
         return BoxFolder(
@@ -116,6 +118,7 @@ class _Asking:
     most: int
     seed: int
     chunk: int | None
+    range: tuple[float, float] | None = None
 
     def of(self, name: str, photo: Tensor, fitted: Tensor) -> Located:
         """One photograph (1, c, h, w), and what the network sees of it."""
@@ -140,7 +143,7 @@ def _located(asking: _Asking, paths: list[Path], folder: Callable[[], BoxFolder]
     with progress_bar() as progress:
         task = progress.add_task("locating", total=len(paths))
         try:
-            for name, photo, fitted in readable(asking.net, paths, refused):
+            for name, photo, fitted in readable(asking.net, paths, refused, asking.range):
                 located = asking.of(name, photo, fitted)
                 with whole():
                     run = run or folder()

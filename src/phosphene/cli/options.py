@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,6 +72,14 @@ Compile = Annotated[
         "--compile", metavar="auto|on|off", help="torch.compile; auto takes it on a GPU where the work that is left repays it."
     ),
 ]
+PictureRange = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="LOW,HIGH",
+        help="Of pictures of 16 or 32 bits and .npy: the numbers in the file that are black and white, as 0,4095.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -84,6 +93,22 @@ def opened(model: str, device: str | None) -> Network:
     for note in net.notes:
         typer.echo(f"note: {note}", err=True)
     return net
+
+
+def range_of(text: str | None) -> tuple[float, float] | None:
+    """
+    >>> range_of("0,4095"), range_of(None)
+    ((0.0, 4095.0), None)
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (text.isascii() and -math.inf < low < high < math.inf):
+        raise RequestError(f"--range {shown(text)}; LOW,HIGH, as in 0,4095, is needed")
+    return low, high
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:

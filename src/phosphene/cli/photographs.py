@@ -31,8 +31,19 @@ def files_in(photos: Sequence[Path], out: Path) -> list[Path]:
         ]
         if not files:
             raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
-        found += files
+        found += _pictures(files)
     return list(dict.fromkeys(found))
+
+
+def _pictures(files: list[Path]) -> list[Path]:
+    """Those that are pictures, the others named; all of them where none is, whose errors then say why."""
+    from ..pictures.reading import recognised
+
+    kept = [path for path in files if recognised(path)]
+    for path in files if kept else ():
+        if path not in kept:
+            typer.echo(f"note: {path} is no picture and was passed over", err=True)
+    return kept or files
 
 
 def _skipped(inside: Path, place: Path, out: Path) -> bool:
@@ -60,14 +71,28 @@ def asked_of(net: Network, classes: Sequence[str] | None, objectives: Sequence[s
     return list(dict.fromkeys(asked))
 
 
-def readable(net: Network, paths: Sequence[Path], refused: dict[str, str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+def photograph(net: Network, path: Path, range: tuple[float, float] | None = None) -> Tensor:
+    """The picture in a file, of the network's bands where they are not one or three; what may mislead is told."""
+    from ..pictures.reading import quiet, read_file
+
+    notes: list[str] = []
+    channels = net.preprocess.channels
+    with quiet():
+        picture = read_file(path, range=range, channels=None if channels in (1, 3) else channels, notes=notes)
+    for note in notes:
+        typer.echo(f"note: {note.replace('range=(0, ', '--range 0,').replace(') of ph.read', '')}", err=True)
+    return picture
+
+
+def readable(
+    net: Network, paths: Sequence[Path], refused: dict[str, str], range: tuple[float, float] | None = None
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, photograph and fitted picture (1, c, h, w) of each that can be read; why others cannot is put into `refused`."""
-    from ..pictures.reading import read
     from ..results.question import fitted
 
     for path in paths:
         try:
-            photo = read(path)
+            photo = photograph(net, path, range)
             yield str(path), photo, fitted(net, photo)
         except PictureError as error:
             refused[str(path)] = str(error)

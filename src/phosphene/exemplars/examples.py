@@ -154,7 +154,7 @@ def examples(
     (torch.Size([2, 3]), torch.Size([2, 3, 4]), 3)
     """
     place = None if folder is None else Path(folder)
-    source = open_data(data, place)
+    source = open_data(data, place, net.preprocess.channels)
     which, of = checked_shard(shard)
     found = asked(net, objectives)
     settings = {

@@ -189,12 +189,13 @@ class Data:
 _Outcome = tuple[Tensor, Label, tuple[int, ...]] | str
 
 
-def open_data(data: Any, out: Path | None = None) -> Data:
+def open_data(data: Any, out: Path | None = None, channels: int | None = None) -> Data:
     """The data that a path, a text or a Dataset means.
 
     data  a folder (one subfolder per class, or flat), "hf:NAME[?split=train]", a .csv, .tsv or .parquet list of paths or URLs
           (a file or a URL itself), a map-style or iterable Dataset, a sequence of pictures, a tensor (n, c, h, w); or Data
     out   a folder inside `data` that is not read, because results are written to it
+    channels  of the network: of other than one or three, files of a folder are read band by band
     """
     from . import sources
 
@@ -203,7 +204,7 @@ def open_data(data: Any, out: Path | None = None) -> Data:
     if isinstance(data, str) and data.startswith("hf:"):
         return Data(sources.hugging_face(data.removeprefix("hf:")))
     if isinstance(data, str | Path):
-        return Data(_of_path(str(data), out))
+        return Data(_of_path(str(data), out, channels))
     return Data(sources.dataset(data))
 
 
@@ -223,11 +224,11 @@ def nothing(data: Data, count: int, refusals: Sequence[Refusal]) -> PictureError
     return PictureError(f"none of {count} items of {data.name} is a picture; the first: {refusals[0].reason}")
 
 
-def _of_path(text: str, out: Path | None) -> Source:
+def _of_path(text: str, out: Path | None, channels: int | None = None) -> Source:
     from . import sources
 
     if Path(text).is_dir():
-        return sources.folder(Path(text), out)
+        return sources.folder(Path(text), out, channels)
     if text.lower().endswith(LISTS):
         return sources.listed(text)
     there = "is a file" if Path(text).is_file() else "is not there"

@@ -22,12 +22,12 @@ LONGEST_NAME = 200  # bytes; file systems take 255, and a number and a suffix co
 
 def folder(path: str | Path) -> Path:
     """The folder, made if need be and known to be writable; FolderError otherwise."""
-    place = Path(path)
     try:
+        place = Path(path).expanduser()
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
-    except (OSError, ValueError) as error:  # a ValueError for a name with a null in it
+    except (OSError, ValueError, RuntimeError) as error:  # a ValueError for a null in a name, a RuntimeError for no home
         reason = getattr(error, "strerror", None) or first_line(error)
         raise FolderError(f"{shown(str(path))} cannot be written: {reason}") from error
     return place

@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import PictureError, first_line, shown
+from .. import checks
+from ..errors import PictureError, RequestError, first_line, shown
+from . import bands
 
 LARGEST_PIXELS = 178_000_000  # 13,300 × 13,300; a decompression bomb says more, and just above it Pillow itself refuses
 # Those that hold pictures and are decoded in this process: EPS, for one, would be handed to another program.
@@ -24,14 +26,51 @@ LARGEST_BYTES = 512 << 20
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError, struct.error)
 
 
-def read(path: str | Path) -> Tensor:
-    """A picture file as (1, c, h, w) float32 in [0, 1]: c is 1 for greyscale, else 3.
+Range = tuple[float, float]
+DIM = 0.1  # a deep picture that uses less of its range is hardly meant so: 12 bits in 16 reach 0.062
+# What files of other kinds begin with, from a byte on.
+_OTHERS = (
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
+    (4, b"ftypcrx", "a raw photograph (CR3)"),
+    (4, b"ftyp", "a film (MP4, MOV)"),
+    (128, b"DICM", "DICOM"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"SIMPLE  =", "FITS"),
+    (0, b"\x89HDF", "HDF5"),
+    (0, b"DDS ", "DDS"),
+    (0, b"<svg", "SVG"),
+    (344, b"n+1\0", "NIfTI"),
+    (0, b"PK", "a zip archive (.npz, .docx)"),
+)
+
+
+def read(path: str | Path, *, range: Range | None = None, channels: int | None = None) -> Tensor:
+    """A picture file as (1, c, h, w) float32 in [0, 1]: c is 1 for greyscale, else 3, or the bands of a .npy or TIFF file.
+
+    range     the numbers in the file that stand for 0 and 1, of pictures of 16 or 32 bits and of arrays: (0, 4095) for 12
+              bits in 16. None: all of the kind's whole numbers, (0, 255) or (0, 65535); real ones must be in [0, 1]. A
+              deep picture that then stays below a tenth gives a warning
+    channels  so many bands are read as they stand: four of RGBA for red, green, blue and near infrared, any number of a
+              TIFF (uncompressed or deflated) or a .npy array (c, h, w) or (h, w, c)
 
     The orientation in EXIF is obeyed, transparency is laid over white, 16 bits keep their depth, of an animation the first
     frame is taken. PictureError for what is no picture, is cut off, or is larger than 178 megapixels or 512 MiB.
     """
+    notes: list[str] = []
     with quiet():
-        return read_file(path)
+        picture = read_file(path, range=range, channels=channels, notes=notes)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return picture
 
 
 @contextmanager
@@ -42,8 +81,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def read_file(path: str | Path) -> Tensor:
-    """As `read`, outside of `quiet`, which belongs to the whole process: for threads."""
+def read_file(
+    path: str | Path, *, range: Range | None = None, channels: int | None = None, notes: list[str] | None = None
+) -> Tensor:
+    """As `read`, for threads: outside of `quiet`, which belongs to the whole process. Warnings go into `notes`."""
+    if not isinstance(path, str | Path):
+        raise RequestError(f"path must be a text or a Path, got {shown(path)}")
     file, name = Path(path), shown(str(path))
     try:
         there, size = file.is_file(), file.stat().st_size if file.is_file() else 0
@@ -53,22 +96,91 @@ def read_file(path: str | Path) -> Tensor:
         raise PictureError(f"picture {name} is {'a folder' if file.is_dir() else 'not there'}; a file is needed")
     if size > LARGEST_BYTES:
         raise PictureError(f"picture {name} has over {LARGEST_BYTES >> 20} MiB")
-    return decode(file, name)
+    return decode(file, name, range=range, channels=channels, notes=notes)
 
 
-def decode(file: Path | BinaryIO, name: str) -> Tensor:
+def decode(
+    file: Path | BinaryIO,
+    name: str,
+    *,
+    range: Range | None = None,
+    channels: int | None = None,
+    notes: list[str] | None = None,
+) -> Tensor:
     """As `read_file`, of an open file too; `name` is what errors call it."""
+    limits = _limits(range)
+    if channels is not None:
+        checks.whole("channels", channels, low=1, high=bands.MOST_BANDS)
     try:
+        array = _array(file, name, channels)
+        if array is not None:
+            return _scaled(array, name, limits, notes)
         with Image.open(file, formats=_formats()) as image:
-            return decoded(image, name)
+            if channels is not None and len(image.getbands()) == channels and channels not in (1, 3):
+                if image.width * image.height > LARGEST_PIXELS:
+                    raise PictureError(
+                        f"picture {name} has {image.width}×{image.height} pixels; up to {LARGEST_PIXELS:,} are read"
+                    )
+                return _scaled(bands.raw(ImageOps.exif_transpose(image)), name, limits, notes)
+            picture = decoded(image, name, limits, notes)
     except (PictureError, Warning):  # the latter where warnings are errors
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{name} is not a picture that can be read") from None
+        kind = _other_kind(file)
+        raise PictureError(f"{name} is not a picture that can be read{kind}") from None
     except Image.DecompressionBombError as error:
         raise PictureError(f"picture {name} is too large: {first_line(error)}") from error
     except DAMAGE as error:
         raise PictureError(f"picture {name} cannot be read: {first_line(error)}") from error
+    if channels is not None and picture.shape[1] != channels:
+        raise PictureError(f"picture {name} has {picture.shape[1]} channels; {channels} are needed")
+    return picture
+
+
+def _limits(range: object) -> Range | None:
+    if range is None:
+        return None
+    low_high = checks.reals("range", range)
+    if len(low_high) != 2 or not low_high[0] < low_high[1]:
+        raise RequestError(f"range must be (low, high) with low < high, got {shown(range)}")
+    return low_high[0], low_high[1]
+
+
+def _array(file: Path | BinaryIO, name: str, channels: int | None) -> bands.Array | None:
+    """What Pillow does not read: .npy, and a TIFF of more than four bands or of several deep ones."""
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            if stream.read(6) == b"\x93NUMPY":
+                return bands.read_npy(file, name, channels, LARGEST_PIXELS)
+            return _tiff(stream, name, channels)
+    start = file.read(6)
+    file.seek(0)
+    return bands.read_npy(file, name, channels, LARGEST_PIXELS) if start == b"\x93NUMPY" else _tiff(file, name, channels)
+
+
+def _tiff(stream: BinaryIO, name: str, channels: int | None) -> bands.Array | None:
+    count, bits = bands.tiff_bands(stream)
+    if not (count > 4 or (count > 1 and bits > 8)):
+        return None
+    array = bands.read_tiff(stream, name, LARGEST_PIXELS)
+    if channels is not None and len(array) != channels:
+        raise PictureError(f"picture {name} has {len(array)} channels; {channels} are needed")
+    return array
+
+
+def _other_kind(file: Path | BinaryIO) -> str:
+    """What a file that is no picture of ours is, where its first bytes tell."""
+    try:
+        if isinstance(file, Path):
+            with file.open("rb") as stream:
+                start = stream.read(400)
+        else:
+            file.seek(0)
+            start = file.read(400)
+    except OSError:
+        return ""
+    kind = next((kind for place, magic, kind in _OTHERS if start[place : place + len(magic)] == magic), "")
+    return f": it is {kind}; convert it to PNG, JPEG, TIFF or .npy" if kind else ""
 
 
 def _formats() -> list[str]:
@@ -77,7 +189,20 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def decoded(image: Image.Image, name: str) -> Tensor:
+def recognised(path: Path) -> bool:
+    """Whether a file looks like a picture of ours, by its suffix or its first bytes; it may still be damaged."""
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    if path.suffix.lower() in known or path.suffix.lower() == ".npy":
+        return True
+    try:
+        with quiet(), Image.open(path, formats=_formats()):
+            return True
+    except (*DAMAGE, Image.DecompressionBombError):
+        return False
+
+
+def decoded(image: Image.Image, name: str, range: Range | None = None, notes: list[str] | None = None) -> Tensor:
     """An opened image as a picture (1, c, h, w) in [0, 1]."""
     if image.width * image.height > LARGEST_PIXELS:
         raise PictureError(f"picture {name} has {image.width}×{image.height} pixels; up to {LARGEST_PIXELS:,} are read")
@@ -85,7 +210,9 @@ def decoded(image: Image.Image, name: str) -> Tensor:
         image = ImageOps.exif_transpose(image)
     grey = image.mode in ("1", "L", "LA")
     if image.mode.startswith(("I", "F")):
-        return _deep(image, name)
+        return _scaled(np.asarray(image)[None], name, range, notes, f" of mode {image.mode}")
+    if range is not None:
+        raise PictureError(f"picture {name} has 8 bits, whose range is known; range= is for 16 and 32 bits and arrays")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -96,11 +223,27 @@ def decoded(image: Image.Image, name: str) -> Tensor:
     return torch.div(torch.from_numpy(planes), 255).unsqueeze(0)
 
 
-def _deep(image: Image.Image, name: str) -> Tensor:
-    """16 and 32 bits: whole numbers are over 65535, real ones must lie in [0, 1] already."""
-    array = np.asarray(image).astype(np.float32)
-    if not image.mode.startswith("F"):
-        array /= 65535
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-        raise PictureError(f"picture {name} of mode {image.mode} leaves [0, 1]; scale it first")
-    return torch.from_numpy(array)[None, None]
+def _scaled(array: bands.Array, name: str, range: Range | None, notes: list[str] | None, mode: str = "") -> Tensor:
+    """(c, h, w) of any kind of number as a picture (1, c, h, w): `range` is what stands for 0 and 1."""
+    deep, most = array.dtype.itemsize > 1, 1.0
+    if array.dtype.kind in "iu":
+        most = 255.0 if array.dtype.itemsize == 1 else 65535.0
+    values: np.ndarray[Any, np.dtype[np.floating[Any]]] = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    low, high = (0.0, most) if range is None else range
+    least, largest = float(values.min()), float(values.max())
+    if not np.isfinite(values).all():
+        raise PictureError(f"picture {name}{mode} leaves [0, 1]: it holds NaN or infinite values")
+    if least < low or largest > high:
+        needed = "[0, 1]" if range is None and most == 1 else f"[{low:g}, {high:g}]"
+        raise PictureError(
+            f"picture {name}{mode} leaves {needed}: its values reach from {least:g} to {largest:g}. "
+            "Say what stands for black and white: range=(low, high) of ph.read"
+        )
+    if (low, high) != (0, 1):
+        values = (values - low) / (high - low)
+    if deep and range is None and notes is not None and 0 < float(values.max()) < DIM:
+        notes.append(
+            f"picture {name} uses less than a tenth of its range (0 to {largest:g} of {most:g}) and is nearly black; "
+            f"range=(0, {largest:g}) of ph.read, or what its scale is, makes it as bright as it is meant"
+        )
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None]

@@ -50,7 +50,7 @@ class Files:
         return Item(self.read(path), label)
 
 
-def folder(place: Path, out: Path | None = None) -> Files:
+def folder(place: Path, out: Path | None = None, channels: int | None = None) -> Files:
     """All files in a folder, sorted; the label is the first folder on the way, if there is one. Hidden ones are passed over."""
     inside = [path.relative_to(place) for path in _walked(place, out.resolve() if out else None)]
     inside.sort(key=lambda path: path.as_posix())
@@ -60,7 +60,8 @@ def folder(place: Path, out: Path | None = None) -> Files:
     for path in inside:
         digest.update(f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape"))
     labels = [path.parts[0] if len(path.parts) > 1 else None for path in inside]
-    return Files(str(place), [str(place / path) for path in inside], labels, f"folder {digest.hexdigest()}")
+    read = read_file if channels in (None, 1, 3) else partial(read_file, channels=channels)
+    return Files(str(place), [str(place / path) for path in inside], labels, f"folder {digest.hexdigest()}", read)
 
 
 def _walked(place: Path, skipped: Path | None) -> Iterator[Path]:

@@ -1,0 +1,164 @@
+"""Pictures of any number of bands: NumPy arrays (.npy) and TIFF files, read as arrays (c, h, w) of the file's own numbers."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from ..errors import PictureError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST_BANDS = 1024
+LARGEST = 512 << 20  # bytes of the values
+_COMPRESSIONS = {1: "none", 8: "deflate", 32946: "deflate"}
+_KINDS = {1: "u", 2: "i", 3: "f"}  # SampleFormat
+
+
+def read_npy(file: Path | BinaryIO, name: str, channels: int | None, most_pixels: int) -> Array:
+    """A plain array (h, w), (c, h, w) or (h, w, c); objects are never unpickled."""
+    try:
+        if isinstance(file, Path):
+            array = np.load(file, mmap_mode="r", allow_pickle=False)  # the size is known before anything is read
+        else:
+            array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError, RecursionError) as error:
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error).strip().split("\n")[0][:120]
+        raise PictureError(f"picture {name} cannot be read: {reason}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise PictureError(f"picture {name} holds {str(kind)[:40]}; whole or real numbers are needed")
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise PictureError(f"picture {name} is {array.shape}; (h, w), (c, h, w) or (h, w, c) is needed")
+    planes = array[None] if array.ndim == 2 else _channels_first(array, name, channels)
+    _within(name, planes.shape, array.nbytes, most_pixels)
+    return np.array(planes)
+
+
+def _channels_first(array: Array, name: str, channels: int | None) -> Array:
+    first, last = array.shape[0], array.shape[2]
+    if channels is not None and (first == channels) != (last == channels):
+        return array if first == channels else array.transpose(2, 0, 1)
+    small = [first <= 4 or first < min(array.shape[1:]), last <= 4 or last < min(array.shape[:2])]
+    if small[0] != small[1]:
+        return array if small[0] else array.transpose(2, 0, 1)
+    if (first <= 4) != (last <= 4):
+        return array if first <= 4 else array.transpose(2, 0, 1)
+    raise PictureError(
+        f"picture {name} is {array.shape}; it may be (c, h, w) or (h, w, c): save it as (1, c, h, w), or say channels="
+        if channels is None
+        else f"picture {name} is {array.shape}; {channels} channels, first or last, are needed"
+    )
+
+
+def tiff_bands(file: BinaryIO) -> tuple[int, int]:
+    """How many bands a TIFF has, and how many bits each; (0, 0) for what is no TIFF."""
+    file.seek(0)
+    head = file.read(8)
+    file.seek(0)
+    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return 0, 0
+    try:
+        tags = _tags(file)
+        return int(tags.get(277, 1)), int(np.max(tags.get(258, 1)))
+    except Exception:  # a damaged directory: Pillow is asked, and says what is wrong
+        return 0, 0
+    finally:
+        file.seek(0)
+
+
+def read_tiff(file: BinaryIO, name: str, most_pixels: int) -> Array:
+    """Every band of the first image of a TIFF (c, h, w), as stored: uncompressed or deflated, in strips or tiles."""
+    try:
+        tags = _tags(file)
+        width, height, bands = int(tags[256]), int(tags[257]), int(tags.get(277, 1))
+        bits = {int(b) for b in _several(tags.get(258, 1))}
+        formats = {int(f) for f in _several(tags.get(339, 1))}
+        if len(bits) != 1 or len(formats) != 1 or not formats <= set(_KINDS) or not bits <= {8, 16, 32, 64}:
+            raise PictureError(f"picture {name} has bands of {sorted(bits)} bits; 8, 16, 32 or 64, alike in all, are needed")
+        compression = int(tags.get(259, 1))
+        if compression not in _COMPRESSIONS:
+            raise PictureError(
+                f"picture {name} has {bands} bands in TIFF compression {compression}; none or deflate is needed: "
+                "convert it, or save it as .npy"
+            )
+        size = bits.pop() // 8
+        dtype = np.dtype(f"{'<' if tags._endian == '<' else '>'}{_KINDS[formats.pop()]}{size}")
+        _within(name, (bands, height, width), bands * height * width * size, most_pixels)
+        return _assembled(file, tags, dtype, (bands, height, width), compression != 1)
+    except PictureError:
+        raise
+    except (KeyError, ValueError, TypeError, IndexError, SyntaxError, OSError, EOFError, zlib.error, OverflowError) as error:
+        raise PictureError(f"picture {name} cannot be read: {str(error).strip()[:120] or type(error).__name__}") from error
+
+
+def _tags(file: BinaryIO) -> Any:
+    file.seek(0)
+    head = file.read(8)
+    if head[2] == 43:  # BigTIFF
+        head += file.read(8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def _assembled(file: BinaryIO, tags: Any, dtype: np.dtype[Any], shape: tuple[int, int, int], deflated: bool) -> Array:
+    bands, height, width = shape
+    separate = int(tags.get(284, 1)) == 2
+    tiled = 322 in tags
+    tall, wide = (int(tags[323]), int(tags[322])) if tiled else (min(int(tags.get(278, height)), height), width)
+    if tall < 1 or wide < 1 or tall * wide > 4 * max(height * width, 1 << 20):
+        raise ValueError(f"strips of {wide}×{tall}")
+    offsets, counts = (_several(tags[324 if tiled else 273]), _several(tags[325 if tiled else 279]))
+    down, across = -(-height // tall), -(-width // wide)
+    each = 1 if separate else bands
+    if len(offsets) != down * across * (bands if separate else 1) or len(counts) != len(offsets):
+        raise ValueError(f"{len(offsets)} strips or tiles")
+    out = np.zeros((bands, height, width), dtype.newbyteorder("="))
+    for place, (offset, count) in enumerate(zip(offsets, counts, strict=True)):
+        plane, row, column = place // (down * across), place // across % down, place % across
+        top, left = row * tall, column * wide
+        rows = tall if tiled else min(tall, height - top)
+        need = rows * wide * each * dtype.itemsize
+        file.seek(int(offset))
+        content = file.read(min(int(count), LARGEST))
+        if deflated:
+            content = zlib.decompressobj().decompress(content, need)
+        if len(content) < need:
+            raise ValueError("it is cut off")
+        part = np.frombuffer(content[:need], dtype).reshape(rows, wide, each)
+        predictor = int(tags.get(317, 1))
+        if predictor == 2 and dtype.kind != "f":
+            part = np.cumsum(part, axis=1, dtype=dtype.newbyteorder("="))
+        elif predictor != 1:
+            raise ValueError(f"TIFF predictor {predictor}")
+        h, w = min(rows, height - top), min(wide, width - left)
+        target = slice(plane, plane + 1) if separate else slice(None)
+        out[target, top : top + h, left : left + w] = part[:h, :w].transpose(2, 0, 1)
+    return out
+
+
+def raw(image: Image.Image) -> Array:
+    """The bands of an opened image (c, h, w) as they stand: nothing is laid over white."""
+    array = np.asarray(image)
+    return np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _within(name: str, shape: tuple[int, ...], size: int, most_pixels: int) -> None:
+    bands, height, width = shape
+    if height * width > most_pixels or height < 1 or width < 1:
+        raise PictureError(f"picture {name} has {width}×{height} pixels; up to {most_pixels:,} are read")
+    if bands > MOST_BANDS or bands < 1:
+        raise PictureError(f"picture {name} has {bands} bands; 1 to {MOST_BANDS} are read")
+    if size > LARGEST:
+        raise PictureError(f"picture {name} has over {LARGEST >> 20} MiB of values")

@@ -1,0 +1,162 @@
+"""Pictures of many bands and of other scales: .npy, TIFF, `range=` and `channels=`."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import phosphene as ph
+from phosphene.errors import PhospheneError, PictureError
+
+BANDS = np.arange(6 * 7 * 9, dtype=np.uint8).reshape(6, 7, 9) % 251
+
+
+def saved(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def tiff(array: np.ndarray, *, deflated: bool = False, planar: bool = False, rows: int = 3, order: Any = "<") -> bytes:
+    """A TIFF of bands (c, h, w), as other programs write it."""
+    c, h, w = array.shape
+    kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
+    array = array.astype(array.dtype.newbyteorder(order))
+    blocks = [array[k : k + 1, top : top + rows] for k in range(c) for top in range(0, h, rows)] if planar else None
+    blocks = blocks or [array[:, top : top + rows] for top in range(0, h, rows)]
+    strips = [np.ascontiguousarray(block.transpose(1, 2, 0)).tobytes() for block in blocks]
+    strips = [zlib.compress(strip) for strip in strips] if deflated else strips
+    tags = [(256, [w]), (257, [h]), (258, [array.itemsize * 8] * c), (259, [8 if deflated else 1]), (262, [1])]
+    tags += [
+        (273, []),
+        (277, [c]),
+        (278, [rows]),
+        (279, [len(s) for s in strips]),
+        (284, [2 if planar else 1]),
+        (339, [kind] * c),
+    ]
+    start = 8 + 2 + 12 * len(tags) + 4
+    extra, offset, places = b"", start, []
+    total = sum(4 * max(len(v), len(strips) if t == 273 else 0) for t, v in tags)
+    at = start + total
+    for strip in strips:
+        places.append(at)
+        at += len(strip)
+    entries = b""
+    for tag, values in tags:
+        values = places if tag == 273 else values
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) == 1:
+            entries += struct.pack(f"{order}HHI", tag, 4, 1) + packed
+        else:
+            entries += struct.pack(f"{order}HHII", tag, 4, len(values), offset + len(extra))
+            extra += packed
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
+    return head + entries + struct.pack(f"{order}I", 0) + extra.ljust(total, b"\0") + b"".join(strips)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("uint8", 255), ("uint16", 65535), ("float32", 1), (">f8", 1), ("float16", 1), ("bool", 1)]
+)
+@pytest.mark.filterwarnings("ignore:picture")
+def test_an_array_is_read_band_by_band(tmp_path: Path, kind: str, scale: float, last: bool) -> None:
+    array = (BANDS / 255).astype(kind) if scale == 1 else BANDS.astype(kind)
+    picture = ph.read(saved(tmp_path / "a.npy", array.transpose(1, 2, 0) if last else array))
+    torch.testing.assert_close(picture[0], torch.from_numpy((array / scale).astype(np.float32)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.array([{}], dtype=object), "Python objects"),
+        (np.ones((4, 4), complex), "complex128; whole or real numbers"),
+        (np.ones((5, 5, 5)), r"may be \(c, h, w\) or \(h, w, c\)"),
+        (np.ones(4), r"is \(4,\); \(h, w\)"),
+        (np.ones((0, 4)), "is .*0"),
+        (np.full((4, 4), 2.0), r"leaves \[0, 1\]: its values reach from 2 to 2"),
+        (np.full((4, 4), np.nan), "NaN"),
+        (np.full((4, 4), -1, np.int16), r"leaves \[0, 65535\]"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_refused(tmp_path: Path, array: np.ndarray, words: str) -> None:
+    with pytest.raises(PictureError, match=words):
+        ph.read(saved(tmp_path / "a.npy", array))
+
+
+def test_channels_tell_which_axis_they_are(tmp_path: Path) -> None:
+    cube = np.random.default_rng(0).random((9, 9, 5), dtype=np.float32)
+    assert ph.read(saved(tmp_path / "a.npy", cube), channels=5).shape == (1, 5, 9, 9)
+    with pytest.raises(PictureError, match="7 channels, first or last, are needed"):
+        ph.read(saved(tmp_path / "b.npy", np.ones((5, 5, 5))), channels=7)
+
+
+def test_an_array_that_claims_too_much_is_refused_unread(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (100_000, 100_000)})
+    (tmp_path / "a.npy").write_bytes(stream.getvalue())
+    with pytest.raises(PictureError, match="cannot be read"):
+        ph.read(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.filterwarnings("ignore:picture")
+def test_every_band_of_a_tiff_is_read(tmp_path: Path, kind: str, deflated: bool, planar: bool, order: str) -> None:
+    array = (BANDS / 255).astype(kind) if kind == "f4" else BANDS.astype(kind)
+    (tmp_path / "a.tif").write_bytes(tiff(array, deflated=deflated, planar=planar, order=order))
+    scale = {"u1": 255, "u2": 65535, "f4": 1}[kind]
+    assert torch.allclose(ph.read(tmp_path / "a.tif")[0], torch.from_numpy((array / scale).astype(np.float32)), atol=1e-6)
+
+
+def test_a_damaged_tiff_of_many_bands_is_a_picture_or_an_error_of_ours(tmp_path: Path) -> None:
+    whole = tiff(BANDS, deflated=True)
+    for place in range(0, len(whole), 3):
+        for byte in (0, 255):
+            (tmp_path / "a.tif").write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                assert ph.read(tmp_path / "a.tif").ndim == 4
+            except PhospheneError:
+                pass
+
+
+def test_four_bands_are_taken_as_they_stand_where_four_are_wanted(tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, 255, (5, 6, 4), dtype=np.uint8)
+    Image.fromarray(bands, "RGBA").save(tmp_path / "a.tif")
+    assert torch.equal(ph.read(tmp_path / "a.tif", channels=4)[0], torch.from_numpy(bands).permute(2, 0, 1) / 255)
+    with pytest.raises(PictureError, match="has 3 channels; 5 are needed"):
+        ph.read(tmp_path / "a.tif", channels=5)
+
+
+def test_a_deep_picture_in_the_dark_is_told_and_can_be_scaled(tmp_path: Path) -> None:
+    deep = np.array([[0, 1000, 4095]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match=r"less than a tenth of its range \(0 to 4095 of 65535\).*range=\(0, 4095\)"):
+        ph.read(tmp_path / "a.png")
+    assert torch.equal(ph.read(tmp_path / "a.png", range=(0, 4095))[0, 0], torch.tensor([[0, 1000, 4095]]) / 4095)
+    with pytest.raises(PictureError, match=r"leaves \[0, 1000\]"):
+        ph.read(tmp_path / "a.png", range=(0, 1000))
+
+
+@pytest.mark.parametrize("wrong", [5, (1, 0), (0,), "0,1", (0, float("nan"))])
+def test_a_range_is_two_numbers(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(PhospheneError, match="range"):
+        ph.read(saved(tmp_path / "a.npy", np.ones((2, 2))), range=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\0" * 128 + b"DICM", "DICOM"), (b"8BPS", "Photoshop")]
+)
+def test_formats_that_cannot_be_read_are_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(PictureError, match=f"is not a picture that can be read: it is {kind}; convert it to PNG"):
+        ph.read(tmp_path / "a.jpg")
