@@ -430,3 +430,12 @@ def test_any_mutated_reference_opens_or_is_refused(text: str) -> None:
         assert isinstance(ph.load(text), ph.Network)
     except PhospheneError:
         pass
+
+
+def test_a_reference_can_say_multilabel_and_identity_tells_it() -> None:
+    net = ph.load("demo:robust?multilabel=1")
+    assert net.probabilities(torch.zeros(1, 10)).eq(0.5).all()
+    assert net.identity()["multilabel"] == "1"
+    assert "multilabel" not in ph.load("demo:robust?multilabel=0").identity()
+    with pytest.raises(RequestError, match="multilabel='yes'; 0 or 1 is needed"):
+        ph.load("demo:robust?multilabel=yes")

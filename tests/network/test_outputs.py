@@ -167,3 +167,137 @@ def test_picking_what_comes_before_the_softmax_takes_the_note_away() -> None:
 
     net = ph.Network(Both(), ph.Preprocess(size=8), output=lambda o: o["raw"])
     assert (net.ending, net.notes) == (None, ())
+
+
+class Ends(nn.Module):
+    """A small classifier with `last` after its scores; None: it gives (embedding, scores)."""
+
+    def __init__(self, last: Callable[[Tensor], Any] | None, classes: int = 5) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head, self.last = nn.Linear(8, classes), last
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.body(x)
+        return (features, self.head(features)) if self.last is None else self.last(self.head(features) * 9)
+
+
+X = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+P8 = ph.Preprocess(size=8)
+
+
+@pytest.mark.parametrize(
+    ("last", "classes", "multilabel", "right"),
+    [
+        (lambda s: s, 5, False, lambda o: o.softmax(1)),
+        (lambda s: s, 5, True, torch.sigmoid),
+        (lambda s: s, 1, False, torch.sigmoid),
+        (lambda s: s.softmax(1), 2, False, lambda o: o),
+        (lambda s: (s / 3).softmax(1), 5, False, lambda o: o),
+        (lambda s: s.exp() / s.exp().sum(1, keepdim=True), 5, False, lambda o: o),
+        (lambda s: s.log_softmax(1), 5, False, torch.exp),
+        (lambda s: s.softmax(1).clamp(1e-7, 1).log(), 5, False, torch.exp),
+        (torch.sigmoid, 1, False, lambda o: o),
+        (torch.sigmoid, 5, False, lambda o: o),
+        (torch.sigmoid, 5, True, lambda o: o),
+        (lambda s: 1 / (1 + torch.exp(-s)), 5, False, lambda o: o),
+        (lambda s: 1 / (1 + s.exp()), 1, False, lambda o: o),
+    ],
+)
+def test_a_probability_is_what_the_network_says(
+    last: Callable[[Tensor], Tensor], classes: int, multilabel: bool, right: Callable[[Tensor], Tensor]
+) -> None:
+    module = Ends(last, classes).eval()
+    net = ph.Network(module, P8, multilabel=multilabel)
+    expected = right(module(X)).detach()[:, 0]
+    maps = ph.explain(net, X, ph.probability(0))
+    told = torch.tensor([item.probability for item in maps.items])
+    measured = torch.tensor([item.score for item in maps.items])
+    assert torch.allclose(told, expected, atol=1e-5)
+    assert torch.allclose(measured, expected, atol=1e-5)
+    assert torch.allclose(net.probabilities(net.scores(X))[:, 0], expected, atol=1e-5)
+
+
+def test_a_rendered_probability_is_what_the_network_says() -> None:
+    module = Ends(torch.sigmoid).eval()
+    made = ph.render(ph.Network(module, P8), ["logit:1", "probability:1"], steps=1, recipe="pixels")
+    for item, row in zip(made.items, module(made.pictures).detach(), strict=True):
+        assert (item.probability, item.score) == pytest.approx((float(row[1]), float(row[1])), abs=1e-5)
+
+
+@pytest.mark.parametrize("classes", [1, 5])
+def test_a_head_that_squeezes_the_batch_away_works_for_one_picture(classes: int) -> None:
+    net = ph.Network(Ends(lambda s: s.squeeze(), classes).eval(), P8)
+    assert net.scores(X[:1]).shape == (1, classes)
+    assert torch.allclose(net.scores(X[:1]), net.scores(X)[:1], atol=1e-6)
+    assert net.notes == ()
+
+
+def test_scores_beside_an_embedding_are_those_computed_from_it_and_a_note_says_so() -> None:
+    net = ph.Network(Ends(None), P8)
+    assert len(net.classes) == 5
+    assert "5 columns is read as the scores: tuple(Tensor(2, 8), Tensor(2, 5))" in net.notes[0]
+
+
+class TwoHeads(nn.Module):
+    def __init__(self, give: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.a, self.b, self.give = nn.Conv2d(3, 4, 8), nn.Conv2d(3, 6, 8), give
+
+    def forward(self, x: Tensor) -> Any:
+        return self.give(self.a(x).flatten(1), self.b(x).flatten(1))
+
+
+@pytest.mark.parametrize("give", [lambda a, b: (a, b), lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}])
+def test_two_heads_of_other_widths_are_refused_unless_class_names_decide(give: Callable[[Tensor, Tensor], Any]) -> None:
+    with pytest.raises(OutputError, match=r"Tensor\(2, 4\), .*Tensor\(2, 6\).*; one \(b, classes\).*output=.*class names"):
+        ph.Network(TwoHeads(give), P8)
+    module = TwoHeads(give)
+    net = ph.Network(module, P8, classes=list("uvwxyz"))
+    assert torch.allclose(net.scores(X[:1]), module.b(X[:1]).flatten(1), atol=1e-6)
+    assert "6 columns is read as the scores" in net.notes[0]
+
+
+def noisy(s: Tensor) -> Tensor:
+    return s + 0.1 * torch.randn_like(s)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (lambda s: F.dropout(s, 0.5, training=True), "chance"),
+        (noisy, "chance"),
+        (lambda s: s - s.mean(0), "rest of the batch"),
+        (lambda s: F.batch_norm(s, None, None, training=True), "rest of the batch"),
+        (lambda s: s.half().float(), None),
+        (lambda s: s.double(), None),
+    ],
+)
+def test_scores_that_depend_on_chance_or_neighbours_carry_a_note(last: Callable[[Tensor], Tensor], words: str | None) -> None:
+    notes = ph.Network(Ends(last), P8).notes
+    assert notes == () if words is None else len(notes) == 1 and words in notes[0]
+
+
+def test_construction_runs_the_network_three_times() -> None:
+    runs: list[int] = []
+
+    def last(s: Tensor) -> Tensor:
+        runs.append(len(s))
+        return s
+
+    ph.Network(Ends(last), P8)
+    assert runs == [2, 2, 1]
+
+
+@pytest.mark.parametrize("text", ["1", "10", "2", "0"])
+def test_digits_in_an_objective_mean_what_index_says(text: str) -> None:
+    net = ph.Network(Ends(lambda s: s, 3), P8, classes=["1", "10", "2"])
+    for kind in ("logit", "probability"):
+        assert ph.explain(net, X[:1], f"{kind}:{text}").items[0].index == net.index(text)
+
+
+def test_an_index_and_a_name_of_the_same_digits_are_two_classes() -> None:
+    net = ph.Network(Ends(lambda s: s, 3), P8, classes=["1", "10", "2"])
+    items = ph.explain(net, X[:2], [ph.logit(1), "logit:1"]).items
+    assert [item.index for item in items] == [1, 0]

@@ -101,3 +101,9 @@ def test_an_item_of_one_seed_says_its_recipe(saved: Path) -> None:
     text = json.loads(files.read_png(saved / "cat.png")[1])
     assert text["recipe"]["name"] == "pixels"
     assert text["objective"] == "logit:3"
+
+
+def test_digits_in_a_record_are_an_index_also_where_a_class_is_named_like_that(robust: ph.Network, tmp_path: Path) -> None:
+    net = ph.Network(robust.module, robust.preprocess, classes=[str(9 - i) for i in range(10)], name="numbered")
+    ph.render(net, ["logit:2"], steps=2).save(tmp_path)
+    assert ph.rerun(next(tmp_path.glob("2*.png")), net).identical

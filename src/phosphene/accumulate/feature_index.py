@@ -131,7 +131,7 @@ class FeatureIndex:
             raise RequestError(f"photo is {tuple(picture.shape)}; one picture, (1, c, h, w), is needed")
         vectors, scores = self._features(picture)
         found = self._nearest(vectors[0], k, exact=exact, exclude=exclude)
-        share = scores[0].double().softmax(0)
+        share = self.net.probabilities(scores[0].double())
         best = int(share.argmax())
         notes = () if len(found) == k else (f"{len(found)} neighbours: there are no more than that",)
         return Neighbours(
@@ -235,7 +235,7 @@ class FeatureIndex:
 
     def _columns(self, some: Batch, seen: set[str]) -> dict[str, Any]:
         vectors, scores = self._features(some.pictures)
-        shares = scores.double().softmax(1)
+        shares = self.net.probabilities(scores.double())
         best = shares.argmax(1)
         return {
             "id": [_own(name, seen) for name in some.names],

@@ -51,6 +51,6 @@ def _top(net: Network, photo: Path) -> list[dict[str, float | str]]:
     from .photographs import photograph
 
     scores = net.scores(net.preprocess.fit(photograph(net, photo)))[0]
-    certain = scores.softmax(0) if len(scores) > 1 else scores.sigmoid()
+    certain = net.probabilities(scores)
     best = scores.topk(min(5, len(scores))).indices.tolist()
     return [{"class": net.classes[i], "probability": float(certain[i]), "score": float(scores[i])} for i in best]

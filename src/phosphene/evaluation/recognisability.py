@@ -134,7 +134,7 @@ def _judged(judge: Network, pictures: Tensor, classes: Sequence[str]) -> Judgeme
     batches = [judge.scores(judge.preprocess.fit(some)).cpu() for some in pictures.split(BATCH)]
     scores = torch.cat(batches)
     meant = scores.gather(1, target.unsqueeze(1))
-    certain = scores.softmax(1).gather(1, target.unsqueeze(1))[:, 0]
+    certain = judge.probabilities(scores).gather(1, target.unsqueeze(1))[:, 0]
     choices = scores.argmax(1)
     chosen = tuple(judge.classes[i] for i in choices.tolist())
     return Judgement(judge.name, meant[:, 0], certain, 1 + (scores > meant).sum(1), choices, chosen)

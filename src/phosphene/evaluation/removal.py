@@ -73,11 +73,11 @@ class Watched:
 
 
 def _certainty(question: Question, i: int) -> Objective:
-    """The class's probability; its score where that is one already."""
+    """The class's probability."""
     target = question.target(i)
-    if target is None or question.net.ending in ("softmax", "sigmoid"):
+    if target is None:
         return question.resolved[i]
-    return probability(target)
+    return probability(target).resolved(question.net.index, question.net.link)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,8 +82,8 @@ def asked(net: Network, objectives: Objective | str | Sequence[Objective | str])
     wanted = [one for text in given for one in (several(text, channels) if isinstance(text, str) else [coerce(text)])]
     if not wanted:
         raise RequestError("no objectives; at least one is needed, such as channel:LAYER:*")
-    wanted = list(dict.fromkeys(wanted))
-    bound = tuple(one.resolved(net.index).bound(lambda photo, address: _features(net, photo, address)) for one in wanted)
+    resolved = dict.fromkeys(one.resolved(net.index, net.link) for one in wanted)
+    bound = tuple(one.bound(lambda photo, address: _features(net, photo, address)) for one in resolved)
     for one in bound:
         one.check({address: shape(address) for address in one.reads})
     return Asked(bound, _groups(bound, shapes), shapes)

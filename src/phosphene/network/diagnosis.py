@@ -13,7 +13,7 @@ from ..errors import PhospheneError
 from ..seeding import stream
 from .addresses import OUTPUT
 from .load import parse
-from .network import Network
+from .network import NO_GRADIENT, Network
 
 Verdict = Literal["yes", "partly", "no"]
 TOLERANCE = 1e-3  # relative, of scores that should be equal
@@ -78,7 +78,7 @@ def _gradient(net: Network) -> Finding:
         pictures.requires_grad_(True)
         scores = read(pictures, {OUTPUT})[OUTPUT]
         if not scores.requires_grad:
-            return Finding("class models can be drawn", "no", "no gradient: the output is detached from the picture")
+            return Finding("class models can be drawn", "no", f"the output is detached from the picture: {NO_GRADIENT}")
         (gradient,) = torch.autograd.grad(scores.amax(1).sum(), pictures, allow_unused=True)
     if gradient is None or not bool(gradient.any()):
         return Finding("class models can be drawn", "no", "the gradient of the scores at noise is zero everywhere")

@@ -26,7 +26,7 @@ _NUMBERS = ("size", "mean", "std", "range")
 _WHOLES = ("channels", "resize")
 _WORDS = ("order", "layout", "interpolation")
 _NAMING = ("gap-head",)  # sources whose name is a file, which names another network in turn
-OPTIONS = ("classes", "seed", "state", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
+OPTIONS = ("classes", "multilabel", "seed", "state", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
 LARGEST_CLASS_FILE = 16 << 20  # bytes
 
 
@@ -87,7 +87,8 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),
     weights=TAG as the source names it; state=PREFIX where the file holds several sets of weights (state=teacher);
     size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc  resize=  interpolation=
-    classes=FILE (.json, or one name a line). In a file's name + stays +, and %XX is the byte it means: %26 for &, %25 for %.
+    classes=FILE (.json, or one name a line)  multilabel=1 (labels that may hold together).
+    In a file's name + stays +, and %XX is the byte it means: %26 for &, %25 for %.
     What the reference says wins over the source, that over what a safetensors file says of itself.
 
     >>> load("demo:robust").classes[3]
@@ -117,6 +118,7 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
         output=opened.output,
         name=reference,
         batch=opened.batch,
+        multilabel=_yes_or_no("multilabel", parts.options.get("multilabel", "0")),
         notes=notes,
     )
 
@@ -184,6 +186,12 @@ def _half_known(known: dict[str, Any]) -> Preprocess | None:
     if not known:
         return None
     raise RequestError(f"the reference says {', '.join(known)} but no size; add size=224, or whatever it is")
+
+
+def _yes_or_no(key: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise RequestError(f"{key}={shown(text)}; 0 or 1 is needed")
+    return text == "1"
 
 
 def _whole(key: str, text: str) -> int:

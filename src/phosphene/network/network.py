@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from .. import checks
+from .. import checks, links
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream
 from . import addresses, compiling, folding, layers, memory, outputs, prepared, probe, room
 from .compiling import Compile
 from .preprocess import Preprocess
 
+NO_GRADIENT = (
+    "no gradient reaches the image: forward cuts it (detach, no_grad, integer or quantised layers); "
+    "occlusion, rise and score_cam work without one"
+)
+_CHOSEN = "of several tensors that the network returned, the one with"
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
 Changes = Mapping[str, probe.Change]
 
@@ -40,8 +45,10 @@ class Network:
     classes     names in the order of the scores; None: "0", "1", …
     output      picks the (b, classes) tensor out of what the module returns, where that is not plain
     batch       the only batch size that the module takes, for exports that fixed one
+    multilabel  whether classes do not exclude each other: raw scores become probabilities by a sigmoid each, not a softmax
 
-    `notes` says in sentences what may mislead: a network that ends in softmax, preprocessing that was assumed.
+    `notes` says in sentences what may mislead: a network that ends in softmax, preprocessing that was assumed, scores that
+    depend on chance or on the rest of the batch, no gradient.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Network:
         output: outputs.Pick | None = None,
         name: str | None = None,
         batch: int | None = None,
+        multilabel: bool = False,
         notes: Sequence[str] = (),
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -61,6 +69,8 @@ class Network:
         self.name = name or type(self.module).__name__
         self.batch = None if batch is None else checks.whole("batch", batch, low=1)
         self._output = output
+        self.multilabel = bool(multilabel)
+        self._width = len(classes) if isinstance(classes, Sequence) else None
         self._hashed: tuple[object, str] | None = None
         self._check_weights()
         self._twin = probe.Twin(self.module)
@@ -70,8 +80,11 @@ class Network:
         if not preprocess:
             assumed.append(f"no size was given: {self.preprocess.height} px was assumed, the first that runs")
         self.classes = self._names(classes, scores.shape[1])
+        self._width = len(self.classes)
         self.ending = outputs.ending(scores)
-        self.notes = (*notes, *assumed, *self._ending_note())
+        self.link = links.link_of(self.ending, len(self.classes), self.multilabel)
+        more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach()))
+        self.notes = (*notes, *assumed, *more, *self._ending_note())
 
     def __repr__(self) -> str:
         p = self.preprocess
@@ -115,6 +128,10 @@ class Network:
         """Raw scores (b, classes) of pictures (b, c, h, w) in [0, 1]; no softmax, no gradient."""
         with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
             return read(self._checked(pictures), {addresses.OUTPUT})[addresses.OUTPUT]
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Probabilities (…, classes) of this network's scores: an ending in softmax or sigmoid is not applied again."""
+        return links.probabilities(scores, self.link)
 
     def features(self, pictures: Tensor, address: str) -> Tensor:
         """What an address gives for pictures (b, c, h, w) in [0, 1]: (b, …); no gradient."""
@@ -184,7 +201,7 @@ class Network:
 
     def identity(self) -> dict[str, str]:
         """What a Record and a run.json name it by: ref and sha256."""
-        return {"ref": self.name, "sha256": self.sha256()}
+        return {"ref": self.name, "sha256": self.sha256(), **({"multilabel": "1"} if self.multilabel else {})}
 
     def _ways(self, module: nn.Module, half: bool, programmed: bool = False) -> prepared.Ways:
         if module is self.module:  # lent, and to be given back as it was
@@ -223,7 +240,7 @@ class Network:
         if inputs.dtype == torch.bfloat16:
             read = {address: tensor.float() for address, tensor in read.items()}
         if addresses.OUTPUT in wanted:
-            read[addresses.OUTPUT] = outputs.unpack(output, self._output, rows)
+            read[addresses.OUTPUT] = outputs.unpack(output, self._output, rows, self._width)
         return read
 
     def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
@@ -284,7 +301,12 @@ class Network:
             inputs = self._inputs(pictures.clone().requires_grad_(True))
             with self._guarded(pictures):
                 calls, output = probe.count(module, inputs)
-            return preprocess, calls, outputs.unpack(output, self._output, batch)
+            scores = outputs.unpack(output, self._output, batch, self._width)
+        rivals = [] if self._output else outputs.rivals(output, batch)
+        self._choice = (
+            () if len(rivals) < 2 else (f"{_CHOSEN} {scores.shape[1]} columns is read as the scores: {outputs.kinds(output)}",)
+        )
+        return preprocess, calls, scores
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
         if classes is None:
@@ -294,6 +316,45 @@ class Network:
         if len(classes) != count:
             raise RequestError(f"{len(classes)} class names were given; {self.name} gives {count} scores")
         return tuple(classes)
+
+    def _no_gradient_note(self, scores: Tensor) -> tuple[str, ...]:
+        return () if scores.requires_grad else (f"{self.name}: {NO_GRADIENT}",)
+
+    def _unstable_notes(self, scores: Tensor) -> tuple[str, ...]:
+        """Whether scores depend on chance (run again with another seed), or on the rest of the batch (a picture alone)."""
+        pictures = self._few()
+        allowed = self._rounding() * float(scores.abs().max())
+        again = self._once_more(pictures, 1)
+        if again is None or float((again - scores).abs().max()) > allowed:
+            return (
+                f"{self.name} gives other scores when it runs again: they depend on chance (dropout left on, noise) "
+                "or on what it kept from the last run",
+            )
+        if self.batch == 1:
+            return ()
+        alone = self._once_more(pictures[:1] if self.batch is None else pictures[:1].expand_as(pictures).clone(), 0)
+        if alone is None or float((alone[0] - scores[0]).abs().max()) > allowed:
+            what = "does not run on a picture alone" if alone is None else "gives a picture other scores with other neighbours"
+            return (f"{self.name} {what}: its scores depend on the rest of the batch (batch norm without running statistics)",)
+        return ()
+
+    def _once_more(self, pictures: Tensor, seed: int) -> Tensor | None:
+        """Scores of the module as it is; None if it does not run."""
+        with torch.inference_mode(False), torch.no_grad(), private_rng(seed), self._twin.running() as module:
+            try:
+                # Laid out as in the first run, and no leaf: a network may change it in place.
+                with self._guarded(pictures):
+                    output = module(self._inputs(pictures.clone()))
+                return outputs.unpack(output, self._output, len(pictures), self._width)
+            except ModelError:
+                return None
+
+    def _rounding(self) -> float:
+        """How far apart, relative to the largest, rounding may bring scores: between float32 and its square root."""
+        eps = max(
+            (torch.finfo(t.dtype).eps for t in probe.tensors(self.module).values() if t.is_floating_point()), default=1e-7
+        )
+        return float(max(eps**0.6, 0.0 if self.device.type == "cpu" else 5e-3))  # TF32 on a GPU
 
     def _ending_note(self) -> tuple[str, ...]:
         if self.ending is None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import RequestError, shown
+from ..links import Link
 
 Activations = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]  # without the batch axis
@@ -29,7 +30,7 @@ class Unit(Protocol):
         """(b,)"""
         ...
 
-    def resolved(self, index: Callable[[str | int], int]) -> Unit:
+    def resolved(self, index: Callable[[str | int], int], link: Link | None = None) -> Unit:
         """Itself with class names turned into indices."""
         ...
 
@@ -112,9 +113,9 @@ class Objective:
     def __repr__(self) -> str:
         return f"Objective({shown(str(self))})"
 
-    def resolved(self, index: Callable[[str | int], int]) -> Objective:
-        """Itself with class names turned into indices by `index` (a Network's)."""
-        return Objective(tuple((c, unit.resolved(index)) for c, unit in self.terms))
+    def resolved(self, index: Callable[[str | int], int], link: Link | None = None) -> Objective:
+        """Itself with class names turned into indices by `index`, and probabilities read by `link` (both a Network's)."""
+        return Objective(tuple((c, unit.resolved(index, link)) for c, unit in self.terms))
 
     def bound(self, features: Callable[[Any, str], Tensor]) -> Objective:
         """Itself, with a network's features of the pictures it compares with: `features(picture or file, address)` (1, …)."""

@@ -157,8 +157,8 @@ _FORMS = {
     "custom": "custom:NAME",
 }
 _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
-    "logit": (1, 1, lambda name: units.logit(_target(name))),
-    "probability": (1, 1, lambda name: units.probability(_target(name))),
+    "logit": (1, 1, lambda name: units.typed(_target(name), "logit")),
+    "probability": (1, 1, lambda name: units.typed(_target(name), "probability")),
     "neuron": (2, 2, _neuron),
     "channel": (2, 2, _channel),
     "layer": (1, 2, _layer),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, overload
 
 from torch import Tensor
 
 from .. import checks
 from ..errors import RequestError, shown
+from ..links import Link, link_of, probabilities
 from .expression import Activations, Objective, Shapes
 from .words import quoted
 
@@ -21,7 +22,7 @@ Of = Literal["sum", "squares"]
 class Plain:
     """A unit that names no class, no picture and no file."""
 
-    def resolved(self, index: Callable[[str | int], int]) -> Self:
+    def resolved(self, index: Callable[[str | int], int], link: Link | None = None) -> Self:
         return self
 
     def bound(self, features: Callable[[Any, str], Tensor]) -> Self:
@@ -33,10 +34,16 @@ class Plain:
 
 @dataclass(frozen=True)
 class ClassUnit(Plain):
-    """The raw score S_c or the probability P_c of a class, by name or index."""
+    """The raw score S_c or the probability P_c of a class, by name or index.
+
+    link   how the network's scores become probabilities; None: softmax, of one output sigmoid
+    typed  whether a number was typed in a text, where a class of that name comes first
+    """
 
     target: str | int
     kind: Literal["logit", "probability"] = "logit"
+    link: Link | None = field(default=None, compare=False)
+    typed: bool = field(default=False, compare=False)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -47,11 +54,12 @@ class ClassUnit(Plain):
         if not isinstance(self.target, int):
             raise RequestError(f"class {shown(self.target)} is not resolved; call objective.resolved(net.index) first")
         if self.kind == "probability":
-            scores = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
+            scores = probabilities(scores, self.link or link_of(None, scores.shape[1]))
         return scores[:, self.target]
 
-    def resolved(self, index: Callable[[str | int], int]) -> Self:
-        return replace(self, target=index(self.target))
+    def resolved(self, index: Callable[[str | int], int], link: Link | None = None) -> Self:
+        target = str(self.target) if self.typed else self.target
+        return replace(self, target=index(target), link=link or self.link, typed=False)
 
     def check(self, shapes: Shapes) -> None:
         if isinstance(self.target, int):
@@ -172,8 +180,23 @@ def logit(target: str | int) -> Objective:
 
 
 def probability(target: str | int) -> Objective:
-    """The softmax probability P_c of a class; of a network with one output, its sigmoid. Mostly for comparison with `logit`."""
+    """The probability P_c of a class, mostly for comparison with `logit`.
+
+    The softmax of raw scores, or their sigmoid for a network with one output or a multi-label one; the network's own output
+    where it ends in softmax or sigmoid.
+    """
     return Objective.of(ClassUnit(_target(target), "probability"))
+
+
+def typed(target: str | int, kind: Literal["logit", "probability"]) -> Objective:
+    """A class as it was typed in a text: digits name a class of that name, else an index."""
+    return Objective.of(ClassUnit(target, kind, typed=isinstance(target, int)))
+
+
+def by_index(objective: Objective) -> Objective:
+    """Itself, as a record wrote it: digits are an index, also where a class is named like that."""
+    terms = ((c, replace(unit, typed=False) if isinstance(unit, ClassUnit) else unit) for c, unit in objective.terms)
+    return Objective(tuple(terms))
 
 
 def neuron(address: str, channel: int, *place: int) -> Objective:

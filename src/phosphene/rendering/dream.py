@@ -98,7 +98,7 @@ def _tile(net: Network, tile: int | None) -> int:
 
 
 def _resolved(net: Network, objective: Objective | str) -> Objective:
-    wanted = coerce(objective).resolved(net.index)
+    wanted = coerce(objective).resolved(net.index, net.link)
     for _, unit in wanted.terms:
         if isinstance(unit, Likeness):
             raise RequestError(f"objective {shown(str(unit))} compares whole pictures, a dream reads tiles; guide= is for that")

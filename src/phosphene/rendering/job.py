@@ -88,8 +88,11 @@ class Job:
             reads |= {_apart_at(recipe, together)}
         net.check_addresses(reads)
         shapes = _shapes(net, reads, size)
-        bound = {one: one.resolved(net.index).bound(_features(net, size)) for one in dict.fromkeys(asked)}
-        items = tuple(Wanted(one, bound[one], seed) for one, seed in zip(asked, seeds, strict=True))
+        # By identity: logit(1) and the text logit:1 are equal, yet may name two classes.
+        bound = {
+            key: one.resolved(net.index, net.link).bound(_features(net, size)) for key, one in {id(o): o for o in asked}.items()
+        }
+        items = tuple(Wanted(one, bound[id(one)], seed) for one, seed in zip(asked, seeds, strict=True))
         for item in items:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
@@ -159,7 +162,7 @@ class Job:
         target = item.target
         if target is None or scores is None:
             return Item(str(item.asked), None, None, item.seed, reached, None, None, notes)
-        certain = scores.softmax(0)[target] if len(scores) > 1 else scores.sigmoid()[target]
+        certain = self.net.probabilities(scores)[target]
         rank = 1 + int((scores > scores[target]).sum())
         name = self.net.classes[target]
         return Item(str(item.asked), name, target, item.seed, reached, float(certain), rank, notes)

@@ -17,6 +17,7 @@ from ..network.load import load
 from ..network.load import parse as parse_reference
 from ..network.network import Network
 from ..objectives.spec import parse
+from ..objectives.units import by_index
 from ..pictures import colour, files
 from ..results.kinds import Rendering
 from ..results.record import Record
@@ -59,7 +60,11 @@ def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, 
         raise RecordError(f"{record.model['ref']} has other weights now than when the picture was made")
     if net.preprocess.to_dict() != record.preprocess:
         raise RecordError(f"{record.model['ref']} has another preprocessing now than when the picture was made")
-    objectives = [parse(objective, files=trust) for objective in record.batch]
+    if (record.model.get("multilabel") == "1") != net.multilabel:
+        raise RecordError(
+            f"{record.model['ref']} is read as {'multi-label' if net.multilabel else 'single-label'}; the record is not"
+        )
+    objectives = [by_index(parse(objective, files=trust)) for objective in record.batch]
     recipe = Recipe.from_dict(record.recipe)
     if recipe.canvas.files and not trust:
         raise RecordError(f"the record names a file, {recipe.canvas.files[0]}; --trust (in Python: trust=True) reads it")

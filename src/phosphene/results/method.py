@@ -143,7 +143,7 @@ def _item(question: Question, method: Method, maps: Maps, i: int, reached: float
     name, certain = None, None
     if target is not None and scores is not None:
         row = scores[i]
-        certain = float(row.softmax(0)[target] if len(row) > 1 else row.sigmoid()[target])
+        certain = float(question.net.probabilities(row)[target])
         name = question.net.classes[target]
     if str(question.asked[i]).startswith("probability:") and certain is not None and certain > CERTAIN:
         notes = (*notes, f"the probability is {certain:.4f}: next to no gradient is left there; logit:… has one")

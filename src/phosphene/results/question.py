@@ -69,8 +69,11 @@ class Question:
             at_once = _chunk_for(pictures) if chunk is None else checks.whole("chunk", chunk, low=1)
             asked = _likeliest(net, pictures, at_once) if objective is None else _several(objective)
             pictures, asked, names = _paired(pictures, asked, _names(images, len(pictures)))
-            found = {one: one.resolved(net.index).bound(_features(net)) for one in dict.fromkeys(asked)}
-            resolved = tuple(found[one] for one in asked)
+            # By identity: logit(1) and the text logit:1 are equal, yet may name two classes.
+            found = {
+                key: one.resolved(net.index, net.link).bound(_features(net)) for key, one in {id(o): o for o in asked}.items()
+            }
+            resolved = tuple(found[id(one)] for one in asked)
             _check(net, resolved)
         return cls(net, pictures, asked, resolved, names, checks.seed(seed), at_once)
 
