@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..network.network import Network
+from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method, answer, find_method
 from ..results.question import Asked, Photos, Question
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def explain(
     net: Network,
     photo: Photos,

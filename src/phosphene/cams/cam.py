@@ -11,6 +11,7 @@ from .. import registry
 from ..errors import RequestError, shown
 from ..network.network import Network
 from ..objectives.units import logit
+from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method, answer, find_method, told
 from ..results.question import Asked, Photos, Question
@@ -18,6 +19,7 @@ from .maps import OfLayer
 from .weights import Cam, likeliest
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none, layer=door.layers_or_none)
 def cam(
     net: Network,
     photo: Photos,

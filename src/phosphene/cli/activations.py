@@ -35,8 +35,11 @@ def activations(
     told["order"] = _one_of("--order", order, "activity", "index")
 
     from ..pictures import files
+    from ..pictures.reading import read_file
     from .photographs import photograph
 
+    if not photo.is_file():
+        read_file(photo)  # raises, before the network is opened
     net = options.opened(model, device)
     picture = photograph(net, photo)
 

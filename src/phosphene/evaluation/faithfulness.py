@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError
 from ..network.network import Network
+from ..results import door
 from ..results.question import Asked, Photos
 from ..seeding import stream
 from . import removal
@@ -81,6 +82,7 @@ class Road:
         return (self.least - self.most).mean(1) / 2
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def insertion_deletion(
     net: Network,
     photo: Photos,
@@ -129,6 +131,7 @@ def curves(
     return InsertionDeletion(said.method, torch.linspace(0, 1, steps + 1), down, up, said.watched.notes)
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def average_drop(
     net: Network,
     photo: Photos,
@@ -166,6 +169,7 @@ def drops(said: Judged, half: bool = False, smoothing: float = SMOOTHING) -> Ave
     return AverageDrop(said.method, drop, left > whole, mask.mean((1, 2)).cpu(), said.watched.notes)
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def road(
     net: Network,
     photo: Photos,

@@ -15,6 +15,7 @@ from ..localisation.locate import Way, locate, places
 from ..localisation.threshold import SWEEP
 from ..network.network import Network
 from ..objectives.units import logit
+from ..results import door
 from ..results.method import answer, find_method
 from ..results.question import Question, fitted
 from .boxes import IOUS, best_ious, box_accuracy, met, pointed
@@ -113,6 +114,7 @@ class _Found:
         )
 
 
+@door.takes(net=door.network)
 def localised(
     net: Network,
     cases: Iterable[Case],

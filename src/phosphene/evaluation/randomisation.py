@@ -15,6 +15,7 @@ from .. import checks
 from ..errors import ModelError
 from ..network.network import Network
 from ..pictures import overlay
+from ..results import door
 from ..results.method import Method
 from ..results.question import Asked, Photos, Question
 from ..seeding import stream
@@ -87,6 +88,7 @@ class Randomisation:
         return {"word": self.word, "kept": self.kept, "stages": said, "verdict": self.verdict}
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def randomisation(
     net: Network,
     photo: Photos,

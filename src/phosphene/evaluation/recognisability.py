@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..errors import RequestError, UnknownNameError, shown
 from ..network.network import Network
 from ..pictures.statistics import SIDE, statistics
+from ..results import door
 
 BATCH = 32  # pictures that a judge sees at once
 
@@ -78,6 +79,7 @@ class Recognisability:
         return {"class": self.classes[i], "spectrum": float(self.spectrum[i]), "nearest": nearest, "judgements": said}
 
 
+@door.takes(pictures=door.photos, classes=door.names, judges=door.networks)
 def recognisability(
     pictures: Tensor, classes: Sequence[str], judges: Sequence[Network], *, real: Tensor | None = None
 ) -> Recognisability:

@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network.network import Network
+from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method
 from ..results.question import Asked, Photos, Question
@@ -139,6 +140,7 @@ class Trust:
         return self.values[names.index(measure)]
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def trust(
     net: Network,
     photo: Photos,

@@ -18,6 +18,7 @@ from ..rendering.job import sides
 from ..rendering.observers import Observer
 from ..rendering.recipe import Recipe
 from ..rendering.render import render, settle
+from ..results import door
 from .jury import FLOOR, Jury, Verdict, jury_of
 from .recognisability import index_in
 from .space import Knob, changes, described, searched, space
@@ -104,6 +105,7 @@ class Tuning:
         }
 
 
+@door.takes(net=door.network, classes=door.names, judges=door.networks)
 def tune(
     net: Network,
     classes: Sequence[str | int],

@@ -19,6 +19,7 @@ from ..objectives.expression import Objective
 from ..objectives.spec import parse
 from ..objectives.units import Channel, neuron
 from ..pictures.data import Data, Refusal, checked_shard, open_data
+from ..results import door
 from . import scan as scanning
 from .patches import NONE, Box, Fields, cut, original_box
 from .state import Entry, State
@@ -117,6 +118,7 @@ class Examples:
                 }
 
 
+@door.takes(net=door.network, objectives=door.objectives)
 def examples(
     net: Network,
     data: Any,

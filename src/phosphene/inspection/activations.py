@@ -11,11 +11,13 @@ from ..errors import ModelError, RequestError, shown
 from ..network import addresses
 from ..network.grid import Grid, grid_of
 from ..network.network import Network
+from ..results import door
 from ..results.activations import Activations, ChannelMaps, Depth, sparsity
 from ..results.question import fitted
 from ..results.record import Record, environment
 
 
+@door.takes(net=door.network, photo=door.photos, layer=door.layers_or_none)
 def activations(
     net: Network, photo: Tensor, layer: str | Sequence[str] | None = None, *, image: str = "picture"
 ) -> Activations:

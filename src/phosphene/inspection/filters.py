@@ -11,6 +11,7 @@ from ..errors import RequestError, shown
 from ..network import addresses
 from ..network.network import Network
 from ..network.receptive import Pair, ReceptiveField
+from ..results import door
 from ..results.filters import Filters, parted
 from ..results.record import Record, environment
 from ..seeding import stream
@@ -21,6 +22,7 @@ _ROUNDING = 1e-3  # of the largest gradient: single precision, and factors that 
 Kernel = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
+@door.takes(net=door.network, layer=door.layers_or_none)
 def filters(net: Network, layer: str | None = None) -> Filters:
     """The filters of a convolution or linear layer, raw and signed, with those that are dead or stand twice.
 

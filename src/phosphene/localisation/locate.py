@@ -12,6 +12,7 @@ from .. import checks
 from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
 from ..pictures import overlay
+from ..results import door
 from ..results.heatmap import Heatmap
 from .boxes import boxes_of, fitting, to_photo
 from .consensus import consensus
@@ -30,6 +31,7 @@ ROUGH = (
 LEAST = 0.1  # of the largest component's size: what is smaller is no further box
 
 
+@door.takes(heatmap=door.heatmap)
 def locate(
     heatmap: Heatmap,
     method: Way = "consensus",
@@ -79,9 +81,9 @@ def check(method: str, threshold: float | str, most: int) -> Way:
     """The method, found to be there; RequestError or ExtraError if the request cannot be met."""
     level_of(torch.ones(1, 1), threshold)
     checks.whole("most", most, low=1)
-    if method == "threshold":
+    if isinstance(method, str) and method == "threshold":
         return "threshold"
-    if method not in WAYS:
+    if not isinstance(method, str) or method not in WAYS:
         raise RequestError(f"method is {shown(method)}; consensus, graphcut or threshold is needed")
     check_extra()
     return "graphcut" if method == "graphcut" else "consensus"

@@ -65,6 +65,10 @@ class Network:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise RequestError(f"a network is {shown(module)}; a torch.nn.Module is needed")
+        if preprocess is not None and not isinstance(preprocess, Preprocess):
+            raise RequestError(
+                f"preprocess must be a Preprocess, got {shown(preprocess)}. Pass ph.Preprocess(size=224, mean=(…), std=(…))"
+            )
         self.module = addresses.unwrapped(module)
         self.name = name or type(self.module).__name__
         self.batch = None if batch is None else checks.whole("batch", batch, low=1)
@@ -140,6 +144,7 @@ class Network:
 
     def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
+        self._check_layers()
         h, w = checks.size(size) if size is not None else self.preprocess.sides
         pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
         with torch.inference_mode(False), private_rng(0), self._twin.running() as module:
@@ -149,7 +154,16 @@ class Network:
 
     def check_addresses(self, wanted: Collection[str]) -> None:
         """Raise, with the nearest names, unless every address leads to a module that runs."""
+        if any(wanted):
+            self._check_layers()
         addresses.check(wanted, self._calls)
+
+    def _check_layers(self) -> None:
+        if not self._calls and isinstance(self.module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{self.name} is a TorchScript module, whose layers cannot be read: saliency, occlusion and class models work. "
+                "Give the Python module that was scripted or traced"
+            )
 
     @contextmanager
     def reading(
@@ -368,6 +382,8 @@ class Network:
         for name, tensor in probe.tensors(self.module).items():
             if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
                 raise ModelError(f"{self.name}: {name} is not initialised yet; run the module once on a batch")
+            if tensor.is_meta:
+                raise WeightsError(f"{self.name}: {name} is on the meta device and has no values. Load its weights first")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
 

@@ -87,9 +87,12 @@ def count(module: nn.Module, inputs: Tensor) -> tuple[dict[str, int], Any]:
 
 @contextmanager
 def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterator[None]:
-    """Inside, `watch` is told of each run of these modules; afterwards no hook is left."""
+    """Inside, `watch` is told of each run of these modules, but of those of TorchScript, which take no hook; none is left."""
+    scripted = {name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)}
     with ExitStack() as stack:
         for path in paths:
+            if path in scripted:
+                continue
             # named_modules shows a shared module under its first name; get_submodule finds it under any.
             handle = module.get_submodule(path).register_forward_hook(_counting(path, watch))
             stack.callback(handle.remove)
@@ -175,7 +178,9 @@ def _copied(module: nn.Module) -> nn.Module | None:
         # A lazy copy that does not hold the same tensors, or holds some of the user's own modules, is no twin.
         if not _follow(twin, module) or {*twin.modules()} & {*module.modules()}:
             return None
-    return twin.eval().requires_grad_(False)
+    for parameter in twin.eval().parameters():  # one by one: TorchScript modules have no requires_grad_
+        parameter.requires_grad_(False)
+    return twin
 
 
 def _follow(twin: nn.Module, module: nn.Module) -> bool:

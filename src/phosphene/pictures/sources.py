@@ -137,6 +137,10 @@ def dataset(data: Any) -> Source:
     """A map-style or iterable Dataset, a sequence of pictures, or one tensor (n, c, h, w)."""
     name = type(data).__name__
     classes = _classes(getattr(data, "classes", None))
+    if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
+        paths = [str(one) for one in data]
+        digest = hashlib.sha256("".join(f"{path}\0{_size(Path(path))}\n" for path in paths).encode(errors="surrogateescape"))
+        return Files(name, paths, [None] * len(paths), f"paths {digest.hexdigest()}")
     if isinstance(data, torch.utils.data.DataLoader):
         raise RequestError("data is a DataLoader; its Dataset is needed: loader.dataset")
     if isinstance(data, Tensor) and data.ndim != 4:

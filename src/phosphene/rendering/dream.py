@@ -16,6 +16,7 @@ from ..network.prepared import Precision
 from ..objectives.expression import Objective
 from ..objectives.likeness import Likeness
 from ..objectives.spec import coerce
+from ..results import door
 from ..results.dreamt import Dream
 from ..results.record import Record, environment
 from .dreamer import Dreamer, Settings
@@ -28,6 +29,7 @@ TILE = 512  # pixels; the TensorFlow notebook of the same
 ZOOM = 1.04  # a frame; ditto 1.05
 
 
+@door.takes(net=door.network, photo=door.photos, objective=door.objectives)
 def dream(
     net: Network,
     photo: Tensor,

@@ -78,6 +78,9 @@ class Recipe:
             raise RequestError(f"border {shown(self.border)}; black, mean or reflect is needed")
         for group, kind in (("priors", Prior), ("projections", Projection), ("views", View)):
             self._check_group(group, kind)
+        if not hasattr(self.canvas, "fixed"):
+            makers = ", ".join(registry.names("canvases"))
+            raise RequestError(f"canvas must be one that {makers} make, got {shown(self.canvas)}")
         if self.canvas.fixed and self.projections:
             first = type(self.projections[0]).__name__
             raise RequestError(

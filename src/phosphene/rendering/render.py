@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .. import checks
-from ..errors import Interrupted, RequestError
+from .. import checks, registry
+from ..errors import Interrupted, RequestError, shown
 from ..network.compiling import Compile
 from ..network.network import Network, is_out_of_memory
 from ..network.prepared import Precision
 from ..objectives.expression import Objective
+from ..results import door
 from ..results.kinds import Rendering, join
 from .canvases import Canvas
 from .job import Job, sides
@@ -21,6 +22,7 @@ from .starts import steadiest
 from .views import View
 
 
+@door.takes(net=door.network, objectives=door.objectives, priors=door.several, projections=door.several, views=door.several)
 def render(
     net: Network,
     objectives: Objective | str | Sequence[Objective | str],
@@ -101,6 +103,10 @@ def render(
 def settle(net: Network, recipe: str | Recipe, size: int | tuple[int, int] | None, **changes: object) -> Recipe:
     """The recipe for this network and size, with what was changed."""
     h, w = sides(net, size)
+    if not isinstance(recipe, Recipe | str):
+        raise RequestError(f"recipe must be a Recipe or its name, got {shown(recipe)}")
+    if isinstance(changes.get("canvas"), str):
+        changes["canvas"] = registry.find("canvases", str(changes["canvas"]))()
     if not isinstance(recipe, Recipe):
         recipe = find_recipe(recipe, (net.preprocess.channels, h, w))
     return recipe.replace(**changes)

@@ -1,0 +1,160 @@
+"""What public verbs take as their first arguments, checked or read in one place: networks, photographs, objectives, heat maps.
+
+    @takes(net=network, photo=photos)
+    def explain(net, photo, …): …
+
+Inside, `net` is a Network and `photo` tensors; whatever else was given was read, where its meaning is plain, or refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+from ..errors import RequestError, shown
+from ..network.load import load
+from ..network.network import Network
+from ..objectives.expression import Objective
+from ..pictures.reading import decoded, quiet, read_file
+from .heatmap import Heatmap
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# The argument's name, its value, all arguments -> what the verb is given.
+Taker = Callable[[str, Any, Mapping[str, Any]], Any]
+
+
+def takes(**takers: Taker) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give each named argument through its taker before the verb is called, in the order in which they are named."""
+
+    def decorated(verb: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(verb)
+
+        @functools.wraps(verb)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:  # a missing or unknown argument, as Python says it
+                raise TypeError(f"{verb.__name__}(): {error}") from None
+            for name, taker in takers.items():
+                if name in bound.arguments:
+                    bound.arguments[name] = taker(name, bound.arguments[name], bound.arguments)
+            return verb(*bound.args, **bound.kwargs)
+
+        return called
+
+    return decorated
+
+
+def network(name: str, value: Any, _arguments: Mapping[str, Any]) -> Network:
+    """A Network as it is; the text of a reference is loaded."""
+    if isinstance(value, Network):
+        return value
+    if isinstance(value, str | Path):
+        return load(str(value))
+    if isinstance(value, nn.Module):
+        raise RequestError(
+            f"{name} must be a Network, got the module {type(value).__name__}. "
+            "Wrap it: ph.Network(module, ph.Preprocess(size=224, mean=…, std=…), classes)"
+        )
+    raise RequestError(f"{name} must be a Network or a reference such as 'torchvision:resnet50', got {shown(value)}")
+
+
+def networks(name: str, value: Any, arguments: Mapping[str, Any]) -> list[Network]:
+    """Several Networks; one, or the reference of one, is a list of one."""
+    if isinstance(value, Network | str | Path | nn.Module):
+        return [network(name, value, arguments)]
+    if not isinstance(value, list | tuple):
+        raise RequestError(f"{name} must be Networks, got {shown(value)}")
+    return [network(name, one, arguments) for one in value]
+
+
+def photos(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
+    """Tensors as they are; paths are read, PIL images and arrays of bytes (h, w, c) taken."""
+    net = arguments.get("net")
+    if isinstance(value, list | tuple):
+        if not value:
+            raise RequestError(f"{name} holds no pictures; at least one is needed")
+        return [_photo(name, one, net) for one in value]
+    return _photo(name, value, net)
+
+
+def _photo(name: str, value: Any, net: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, str | Path):
+        notes: list[str] = []
+        channels = net.preprocess.channels if isinstance(net, Network) else None
+        with quiet():
+            picture = read_file(value, channels=None if channels in (1, 3) else channels, notes=notes)
+        for note in notes:
+            warnings.warn(note, stacklevel=4)
+        return picture
+    if isinstance(value, Image.Image):
+        return decoded(value, name)
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and (value.ndim == 2 or value.shape[2:] in ((1,), (3,))):
+        return decoded(Image.fromarray(value.squeeze()), name)
+    what = f"an array {value.dtype} {value.shape}" if isinstance(value, np.ndarray) else shown(value)
+    raise RequestError(
+        f"{name} must be a float tensor (b, c, h, w) in [0, 1], a path (as ph.read takes it) or an image, got {what}. "
+        "torch.from_numpy(...) makes a tensor of an array"
+    )
+
+
+def objectives(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """Objectives and their texts."""
+    several = value if isinstance(value, list | tuple) else [value]
+    for one in several:
+        if not isinstance(one, str | Objective):
+            raise RequestError(f"{name} must be objectives such as ph.logit('cat') or 'logit:cat', got {shown(one)}")
+    return value
+
+
+def objectives_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
+    return None if value is None else objectives(name, value, arguments)
+
+
+def heatmap(name: str, value: Any, _arguments: Mapping[str, Any]) -> Heatmap:
+    if not isinstance(value, Heatmap):
+        raise RequestError(f"{name} must be a Heatmap as ph.cam or ph.explain gives it, got {shown(value)}")
+    return value
+
+
+def layers_or_none(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """The address of a layer, or several."""
+    several = value if isinstance(value, list | tuple) else [value]
+    if value is not None and not (several and all(isinstance(one, str) for one in several)):
+        raise RequestError(f"{name} must be the address of a layer, such as 'layer4.1', got {shown(value)}")
+    return value
+
+
+def tensors(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """A tensor, or several."""
+    several = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, Tensor) for one in several):
+        raise RequestError(f"{name} must be a tensor, or several, got {shown(value)}")
+    return value
+
+
+def several(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """One part of a recipe stands for a list of one."""
+    if value is None or isinstance(value, list | tuple):
+        return value
+    return [value]
+
+
+def names(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """Several names or indices; one stands for a list of one."""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return [value]
+    if not isinstance(value, list | tuple):
+        raise RequestError(f"{name} must be a list of class names or indices, got {shown(value)}")
+    return value
