@@ -53,7 +53,7 @@ def test_the_findings_say_what_they_rest_on(robust: ph.Network) -> None:
     assert "mean 0.5, std 0.25, range 0, 1, rgb, bchw" in findings["preprocessing is known"].detail
     assert findings[NAMES].detail == "airplane, automobile, …"
     assert findings[SIZES].detail == "height×width 16×16, 64×64, 32×40"
-    assert "exact, 0 measured by gradient, 0 have none" in findings["receptive fields are known"].detail
+    assert "exact, 0 as an upper bound, 0 have none" in findings["receptive fields are known"].detail
 
 
 def test_a_finding_is_plain_data() -> None:

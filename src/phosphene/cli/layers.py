@@ -39,7 +39,7 @@ def _row(layer: Layer) -> tuple[str, ...]:
     field = layer.receptive_field
     if field is None:
         return (*head, "–", "–", "–", "")
-    said = "" if field.exact else "measured"
+    said = "" if field.exact else "at most"
     return (*head, _pair(field.size, "×"), _pair(field.stride, "×"), _pair(field.offset, ", "), said)
 
 

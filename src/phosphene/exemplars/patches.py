@@ -37,7 +37,7 @@ class Fields:
         if field is None:
             return f"{address}: what its units see is not known; their patches are whole pictures"
         if not field.exact:
-            return f"{address}: what its units see was measured by gradient; patches may be too small"
+            return f"{address}: what its units see is known as an upper bound; patches may be too large"
         return None
 
     def _field(self, address: str) -> ReceptiveField | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import RequestError, shown
 from ..network import addresses
 from ..network.network import Network
-from ..network.receptive import Pair, ReceptiveField
+from ..network.receptive import Pair, ReceptiveField, Windows
 from ..results import door
 from ..results.filters import Filters, parted
 from ..results.record import Record, environment
@@ -112,7 +112,7 @@ def _in_picture_space(net: Network, address: str, module: Kernel) -> Tensor | No
     if not isinstance(module, nn.Conv2d) or row.receptive_field is None or len(row.shape) != 3 or net.calls[address] > 1:
         return None
     covers = tuple((k - 1) * d + 1 for k, d in zip(module.kernel_size, module.dilation, strict=True))
-    if row.receptive_field.size != covers:
+    if isinstance(row.receptive_field, Windows) or row.receptive_field.size != covers:
         return None
     place = tuple(n // 2 for n in row.shape[1:])
     box = _box(row.receptive_field, place, net.preprocess.sides)

@@ -122,16 +122,16 @@ def _sizes(net: Network) -> Finding:
 def _fields(net: Network) -> Finding:
     layers = net.layers()
     exact = sum(1 for layer in layers if layer.receptive_field and layer.receptive_field.exact)
-    measured = sum(1 for layer in layers if layer.receptive_field) - exact
+    bounded = sum(1 for layer in layers if layer.receptive_field) - exact
     shared = [layer.address for layer in layers if layer.calls > 1]
-    detail = f"{len(layers)} layers; {exact} exact, {measured} measured by gradient, {len(layers) - exact - measured} have none"
+    detail = f"{len(layers)} layers; {exact} exact, {bounded} as an upper bound, {len(layers) - exact - bounded} have none"
     if shared:
         detail += (
             f"; {shared[0]} and {len(shared) - 1} more run several times: ADDRESS@RUN"
             if len(shared) > 1
             else (f"; {shared[0]} runs several times: {shared[0]}@RUN")
         )
-    return Finding("receptive fields are known", "yes" if exact + measured else "no", detail)
+    return Finding("receptive fields are known", "yes" if exact + bounded else "no", detail)
 
 
 def _remakable(net: Network) -> Finding:

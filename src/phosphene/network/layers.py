@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import probe, receptive
-from .receptive import ReceptiveField
+from . import probe
+from .boxes import BoxTracer
+from .grid import Grid, grid_of
+from .receptive import Pair, ReceptiveField
 from .tracing import Tracer
 
 
@@ -32,26 +34,33 @@ class Layer:
 
 
 def describe(module: nn.Module, inputs: Tensor, channels_last: bool) -> tuple[Layer, ...]:
-    """The layers in the order in which they first give something, for random network input (b, …)."""
+    """The layers in the order in which they first give something, for random network input (b, …).
+
+    Where the quick arithmetic does not reach, boxes are followed in a second pass.
+    """
+    picture = (int(inputs.shape[1]), int(inputs.shape[2])) if channels_last else (int(inputs.shape[2]), int(inputs.shape[3]))
     given, calls, fields = _traced(module, inputs.clone(), channels_last)
-    lacking = {path for path, tensor in given.items() if fields[path] is None and tensor.ndim == 4}
+    grids = _grids({path: shape for path, shape in given.items() if shape[0] == len(inputs)}, picture)
+    # The last two axes of four are not always the places: of these layers the quick arithmetic has no word.
+    lacking = {path: grid for path, grid in grids.items() if fields[path] is None or grid.layout != "bkhw"}
+    fields = {path: None if path in lacking else field for path, field in fields.items()}
     if lacking:
-        fields.update(_measured(module, inputs, lacking, calls, channels_last))
+        fields.update(_followed(module, inputs.clone(), channels_last, calls, lacking, picture))
     kinds = {path: type(module.get_submodule(path)).__name__ for path in given}
-    return tuple(Layer(path, kinds[path], tuple(tensor.shape[1:]), calls[path], fields[path]) for path, tensor in given.items())
+    return tuple(Layer(path, kinds[path], shape[1:], calls[path], fields[path]) for path, shape in given.items())
 
 
 def _traced(
     module: nn.Module, inputs: Tensor, channels_last: bool
-) -> tuple[dict[str, Tensor], dict[str, int], dict[str, ReceptiveField | None]]:
-    given: dict[str, Tensor] = {}
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int], dict[str, ReceptiveField | None]]:
+    given: dict[str, tuple[int, ...]] = {}
     calls: dict[str, int] = {}
     fields: dict[str, ReceptiveField | None] = {}
 
     def note(path: str, run: int, value: Any) -> None:
         tensor = probe.first_tensor(value, strict=False)
         if tensor is not None:
-            given[path], calls[path], fields[path] = tensor, run + 1, tracer.of(tensor)
+            given[path], calls[path], fields[path] = tuple(tensor.shape), run + 1, tracer.of(tensor)
 
     paths = [path for path, _ in module.named_modules() if path]
     with torch.no_grad(), Tracer(inputs, channels_last) as tracer, probe.watching(module, paths, note):
@@ -59,10 +68,29 @@ def _traced(
     return given, calls, fields
 
 
-def _measured(
-    module: nn.Module, inputs: Tensor, paths: set[str], calls: Mapping[str, int], channels_last: bool
+def _grids(shapes: Mapping[str, tuple[int, ...]], picture: Pair) -> dict[str, Grid]:
+    """Where the places are, of the layers that have any: maps of any aspect (b, k, h, w), and what `grid` understands."""
+    known = {(shape[2], shape[3]) for shape in shapes.values() if len(shape) == 4}
+    found = {}
+    for path, shape in shapes.items():
+        grid = grid_of(shape[1:], picture, known)
+        if grid is None and len(shape) == 4:
+            grid = Grid("bkhw", (shape[2], shape[3]))
+        if grid is not None:
+            found[path] = grid
+    return found
+
+
+def _followed(
+    module: nn.Module, inputs: Tensor, channels_last: bool, calls: Mapping[str, int], grids: Mapping[str, Grid], picture: Pair
 ) -> dict[str, ReceptiveField | None]:
-    with torch.enable_grad():
-        inputs = inputs.detach().requires_grad_(True)
-        read, _ = probe.forward(module, inputs.clone(), paths, calls)  # no leaf: it may be changed in place
-        return {path: receptive.measured(tensor, inputs, channels_last) for path, tensor in read.items()}
+    fields: dict[str, ReceptiveField | None] = {}
+
+    def note(path: str, run: int, value: Any) -> None:
+        tensor = probe.first_tensor(value, strict=False)
+        if run == calls[path] - 1 and tensor is not None:
+            fields[path] = tracer.of(tensor, grids[path])
+
+    with torch.no_grad(), BoxTracer(inputs, channels_last) as tracer, probe.watching(module, grids, note):
+        module(inputs)
+    return fields

@@ -1,15 +1,14 @@
 """Receptive fields: which pixels a unit can see.
 
 Unit i of a map sees the pixels  offset + stride·i … offset + stride·i + size − 1  of each axis, before clipping at the
-border. `tracing` gets them by exact arithmetic over the operations that ran, `measured` by gradient.
+border. `tracing` gets them by arithmetic over the operations that ran. Where units do not follow that line (after an
+upsampling, in shifted windows), `boxes` gives the window of each, and the layer has `Windows`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 Pair = tuple[int, int]
 
@@ -18,7 +17,7 @@ Pair = tuple[int, int]
 class ReceptiveField:
     """(y, x) pairs in pixels of the input. stride 0: every unit sees the same window (after global pooling).
 
-    exact: by arithmetic; False: measured by gradient, a lower bound where rectifiers or maxima let nothing through.
+    exact: False where a unit sees no more than this, but perhaps less.
     """
 
     size: Pair
@@ -37,6 +36,22 @@ class ReceptiveField:
             (min(max(o + s * i, 0), whole), max(min(o + s * i + n, whole), 0))
             for o, s, i, n, whole in zip(self.offset, self.stride, (y, x), self.size, size, strict=True)
         )
+        return left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Windows(ReceptiveField):
+    """The field of units whose windows follow no line: rows and columns hold the (start, end) of each, clipped at the border.
+
+    Only these, and `box`, tell what a unit sees. size is the largest window; stride and offset are 0 and say nothing.
+    """
+
+    rows: tuple[Pair, ...] = ()
+    columns: tuple[Pair, ...] = ()
+
+    def box(self, y: int, x: int, size: Pair) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) of unit (y, x), for pictures of the size that they were found for."""
+        (top, bottom), (left, right) = self.rows[y], self.columns[x]
         return left, top, right, bottom
 
 
@@ -99,32 +114,29 @@ class Field:
         return ReceptiveField((self.y.size, self.x.size), (self.y.stride, self.x.stride), (self.y.start, self.x.start))
 
 
-def measured(given: Tensor, inputs: Tensor, channels_last: bool = False) -> ReceptiveField | None:
-    """The field by gradient: the pixels on which the middle unit and its lower right neighbour depend.
-
-    given (b, k, h, w), inputs (b, …) random pictures; the union over the batch. None if there is no gradient.
-    """
-    if given.ndim != 4 or not given.requires_grad:
-        return None
-    h, w = given.shape[2:]
-    i, j = (h - 1) // 2, (w - 1) // 2
-    first = _support(given[:, :, i, j], inputs, channels_last)
-    second = _support(given[:, :, min(i + 1, h - 1), min(j + 1, w - 1)], inputs, channels_last)
-    if first is None or second is None:
-        return None
-    (top, bottom), (left, right) = first
-    stride = (second[0][0] - top, second[1][0] - left)
-    return ReceptiveField((bottom - top, right - left), stride, (top - stride[0] * i, left - stride[1] * j), exact=False)
+def of_windows(rows: Sequence[Pair], columns: Sequence[Pair], pixels: Pair, exact: bool) -> ReceptiveField:
+    """The field of units with these windows, clipped at the border: a line where all lie on one."""
+    y, x = _line(rows, pixels[0]), _line(columns, pixels[1])
+    if y and x:
+        return ReceptiveField((y.size, x.size), (y.stride, x.stride), (y.start, x.start), exact)
+    size = (max(end - start for start, end in rows), max(end - start for start, end in columns))
+    return Windows(size, (0, 0), (0, 0), exact, tuple(rows), tuple(columns))
 
 
-def _support(units: Tensor, inputs: Tensor, channels_last: bool) -> tuple[Pair, Pair] | None:
-    # Unequal weights, so that channels do not cancel.
-    weights = torch.linspace(1, 2, units.numel(), device=units.device, dtype=units.dtype).view_as(units)
-    (gradient,) = torch.autograd.grad((units * weights).sum(), inputs, retain_graph=True, allow_unused=True)
-    if gradient is None:
+def _line(windows: Sequence[Pair], pixels: int) -> Axis | None:
+    """start, size and stride that give all these windows once clipped; None if there are none, or not only one."""
+    if len({*windows}) == 1:
+        return Axis(windows[0][0], windows[0][1] - windows[0][0], 0)
+    starts = [(i, start) for i, (start, end) in enumerate(windows) if 0 < start < end]
+    ends = [(i, end) for i, (start, end) in enumerate(windows) if start < end < pixels]
+    several = next((points for points in (starts, ends) if len(points) > 1), None)
+    if several is None or not starts or not ends:
         return None
-    seen = (gradient != 0).any(0).any(2 if channels_last else 0)
-    rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
-    if not len(rows):
-        return None
-    return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+    (i, first), (j, second) = several[:2]
+    stride = (second - first) // (j - i)
+    start, end = (points[0][1] - stride * points[0][0] for points in (starts, ends))
+    line = Axis(start, end - start, stride)
+    drawn = [(start + stride * i, end + stride * i) for i in range(len(windows))]
+    return (
+        line if stride > 0 and all((max(a, 0), min(b, pixels)) == w for (a, b), w in zip(drawn, windows, strict=True)) else None
+    )

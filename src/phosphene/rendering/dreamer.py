@@ -14,6 +14,7 @@ from .. import checks
 from ..errors import Interrupted, ModelError, RenderError, RequestError
 from ..network import addresses
 from ..network.network import Network, Read
+from ..network.receptive import Windows
 from ..objectives.expression import Objective, values
 from ..results.dreamt import Dream
 from ..results.record import Record
@@ -176,8 +177,8 @@ def _tilings(net: Network, objective: Objective, sizes: Sequence[Sides], tile: i
     """By size: how each octave is cut, given what a unit of the objective's layers sees."""
     wanted = {addresses.split(address)[0] for address in objective.reads}
     fields = {layer.address: layer.receptive_field for layer in net.layers() if layer.address in wanted}
-    known = [seen for address in wanted if (seen := fields.get(address)) is not None]
-    if len(known) < len(wanted):  # the raw scores, or a layer of features: such a unit sees all there is
+    known = [seen for address in wanted if (seen := fields.get(address)) is not None and not isinstance(seen, Windows)]
+    if len(known) < len(wanted):  # the raw scores, no line of windows, or a layer of features: such a unit sees all there is
         return {size: Tiling.of(size, tile, (tile, tile), (1, 1)) for size in sizes}
     (y, x) = (max(seen.size[axis] for seen in known) for axis in (0, 1))
     strides = tuple(math.lcm(*(seen.stride[axis] for seen in known)) for axis in (0, 1))
