@@ -27,6 +27,8 @@ def real(name: str, value: object, *, low: float = -math.inf, high: float = math
     number = _float(value)
     if not math.isfinite(number):
         raise RequestError(f"{name} is {shown(value)}; a finite number is needed")
+    if isinstance(value, Integral) and abs(int(value)) >= 2**63:  # torch takes no such whole number
+        raise RequestError(f"{name} is {shown(value)}; a whole number below 2**63, or one with a point, is needed")
     if not low <= number <= high:
         raise RequestError(f"{name} is {shown(value)}; {_range(low, high)} is needed")
     return number

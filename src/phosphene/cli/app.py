@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -99,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told(error, said or "a command is needed; phosphene --help lists them", 2, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _told(None, "interrupted", 1, debug)
+    except OSError as error:  # standard output, or a place that no verb has named
+        return _told(error, f"cannot write or read: {error.strerror or first_line(error)}", 1, debug)
     except Exception as error:
         return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
 
@@ -112,10 +116,34 @@ def _told(error: BaseException | None, text: str, status: int, debug: bool) -> i
     return status
 
 
+class _Tolerant(io.TextIOWrapper):
+    """Standard error that cannot be written, as on a full disk, stops no work."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
 def run() -> None:
     """The installed program."""
+    if sys.stdout is None:  # closed, as a service's may be: the pictures are made all the same
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the program's whole life
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _Tolerant(sys.stderr.buffer, encoding=sys.stderr.encoding, line_buffering=True)
     for told in (sys.stdout, sys.stderr):
         if isinstance(told, io.TextIOWrapper):
             told.reconfigure(errors="backslashreplace")  # a folder's name need not be text; saying it must not fail
     with kept():  # for the program's whole life: it has no other use for the memory
-        sys.exit(main())
+        status = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        status = _told(None, f"standard output cannot be written: {error.strerror or first_line(error)}", 1, False)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+    sys.exit(status)

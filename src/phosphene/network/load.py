@@ -41,8 +41,13 @@ class Reference:
 
     @property
     def runs_code(self) -> bool:
-        """Whether opening it runs code, or reads files, of the user's: then a stranger's record must not name it."""
-        return self.source in ("", *_NAMING) or any(key in self.options for key in ("weights", "classes")) or "/." in self.name
+        """Whether opening it runs code, reads files of the user's or fetches what anyone may have published (hf: takes folders
+        too): then a stranger's record must not name it."""
+        return (
+            self.source in ("", "hf", *_NAMING)
+            or any(key in self.options for key in ("weights", "classes"))
+            or any(sign in self.name for sign in ("/", "\\", ":"))  # a folder; timm's hf-hub: and local-dir:
+        )
 
 
 def parse(text: str) -> Reference:

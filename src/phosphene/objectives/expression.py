@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -60,6 +61,8 @@ class Objective:
     """
 
     terms: tuple[tuple[float, Unit], ...]
+    _keys: ClassVar[list[tuple[float, str]]]  # of each objective its own, set with its terms
+    _added: ClassVar[dict[Unit, float]]
 
     def __post_init__(self) -> None:
         added: dict[Unit, float] = {}
@@ -68,8 +71,14 @@ class Objective:
             added[unit] = checks.real("coefficient", total)
         if not added:
             raise RequestError("an objective without terms; at least one is needed, as in logit:cat")
-        ordered = sorted(((c, unit) for unit, c in added.items()), key=lambda term: (-term[0], str(term[1])))
-        object.__setattr__(self, "terms", tuple(ordered))
+        keyed = [((-c, str(unit)), (c, unit)) for unit, c in added.items()]
+        ordered = sorted(keyed, key=lambda pair: pair[0])
+        self._keep([key for key, _ in ordered], [term for _, term in ordered], added)
+
+    def _keep(self, keys: list[tuple[float, str]], terms: list[tuple[float, Unit]], added: dict[Unit, float]) -> None:
+        object.__setattr__(self, "terms", tuple(terms))
+        object.__setattr__(self, "_keys", keys)  # by which the terms are in order
+        object.__setattr__(self, "_added", added)  # the coefficient of each unit
 
     @classmethod
     def of(cls, unit: Unit) -> Objective:
@@ -89,7 +98,24 @@ class Objective:
         return total
 
     def __add__(self, other: Objective) -> Objective:
-        return Objective(self.terms + other.terms) if isinstance(other, Objective) else NotImplemented
+        """Term by term into the order that is there, so that a sum of thousands does not sort all of them at every +."""
+        if not isinstance(other, Objective):
+            return NotImplemented
+        if len(other.terms) > len(self.terms):
+            return other + self
+        keys, terms, added = list(self._keys), list(self.terms), dict(self._added)
+        for (_, text), (coefficient, unit) in zip(other._keys, other.terms, strict=True):
+            if unit in added:
+                at = terms.index((added[unit], unit))
+                del keys[at], terms[at]
+            added[unit] = checks.real("coefficient", added.get(unit, 0.0) + coefficient)
+            key = (-added[unit], text)
+            at = bisect(keys, key)
+            keys.insert(at, key)
+            terms.insert(at, (added[unit], unit))
+        total = object.__new__(Objective)
+        total._keep(keys, terms, added)
+        return total
 
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, bool) or not isinstance(factor, Real):

@@ -36,11 +36,9 @@ def parse(text: str, *, files: bool = True) -> Objective:
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
         raise RequestError(f"objective {shown(text)}; a text such as logit:cat or channel:stage3.0:5 is needed")
     sign, *rest = ["-", text.strip()[1:]] if text.strip().startswith("-") else ["+", text.strip()]
-    first, *others = split(rest[0], r"\s+([+-])\s+")
-    total = _term(sign, first, files)
-    for sign, term in zip(others[::2], others[1::2], strict=True):
-        total = total + _term(sign, term, files)
-    return total
+    first, *others = split(rest[0], r"\s([+-])\s")  # further blanks stay with the terms: runs of them are read once
+    terms = [(sign, first), *zip(others[::2], others[1::2], strict=True)]
+    return Objective(tuple(part for sign, term in terms for part in _term(sign, term.strip(), files).terms))
 
 
 def several(text: str, channels: Callable[[str], int]) -> list[Objective]:

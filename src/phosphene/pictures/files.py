@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import tempfile
@@ -39,6 +40,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
         beside = path.with_name(f".{secrets.token_hex(6)}{path.suffix}")
         try:
             write(beside)
+            with beside.open("rb+") as file:  # on the disk before it has the name: a power cut leaves the old or the new
+                os.fsync(file.fileno())
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

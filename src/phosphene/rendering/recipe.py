@@ -132,6 +132,8 @@ class Recipe:
             said["canvas"] = _made("canvases", said["canvas"])
         for group in ("priors", "projections", "views"):
             if group in said:
+                if not isinstance(said[group], list | tuple):
+                    raise RequestError(f"{group} are {shown(said[group])}; a list of parts is needed")
                 said[group] = tuple(_made(group, part) for part in said[group])
         try:
             return cls(**said)
@@ -161,7 +163,7 @@ def read_recipe(path: str) -> Recipe:
         if file.stat().st_size > LARGEST_FILE:
             raise RequestError(f"recipe {shown(path)} has over {LARGEST_FILE >> 10} KiB")
         values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"recipe {shown(path)} cannot be read: {first_line(error)}") from error
     try:
         return Recipe.from_dict({"name": file.stem} | values)

@@ -98,7 +98,8 @@ def _opened(record: Record) -> Network:
         raise RecordError(f"the record names the model {shown(reference)}, which cannot be opened: {error}") from error
     if runs_code:
         raise RecordError(
-            f"the record names the model {shown(reference)}, which runs code or reads files of this machine; "
+            f"the record names the model {shown(reference)}, which runs code, reads files of this machine or fetches "
+            "what anyone may publish; "
             "if you trust it, name it yourself with -m (in Python: rerun(path, net))"
         )
     return load(reference)
@@ -109,7 +110,7 @@ def _threads(record: Record) -> Iterator[None]:
     """As many threads as then: how sums are cut up among them decides their last bits."""
     now, then = torch.get_num_threads(), record.environment.get("threads")
     try:
-        if isinstance(then, int) and 1 <= then <= (os.cpu_count() or 1):
+        if type(then) is int and 1 <= then <= (os.cpu_count() or 1):
             torch.set_num_threads(then)
         yield
     finally:
