@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from phosphene.seeding import private_rng, stream, stream_seed
+from phosphene.seeding import GlobalNumbers, Injected, private_rng, stream, stream_seed
 
 
 def drawn() -> tuple[float, float, float]:
@@ -71,3 +73,47 @@ def test_outside_the_global_numbers_go_on_as_before(raises: bool) -> None:
     except RuntimeError:
         pass
     assert [*found, drawn()] == expected
+
+
+DRAWS: dict[str, Callable[[], torch.Tensor]] = {
+    "rand": lambda: torch.rand(4),
+    "randn": lambda: torch.randn(4),
+    "randint": lambda: torch.randint(0, 9, (4,)),
+    "randperm": lambda: torch.randperm(6),
+    "rand_like": lambda: torch.rand_like(torch.ones(3)),
+    "normal_": lambda: torch.empty(4).normal_(),
+    "bernoulli": lambda: torch.bernoulli(torch.full((8,), 0.5)),
+    "multinomial": lambda: torch.multinomial(torch.ones(5), 3),
+    "dropout": lambda: functional.dropout(torch.ones(6), 0.5),
+    "dropout with a gradient": lambda: functional.dropout(torch.ones(6, requires_grad=True), 0.5).detach(),
+    "weights": lambda: torch.nn.Linear(2, 2).weight.detach(),
+    "distribution": lambda: torch.distributions.Normal(0.0, 1.0).sample(torch.Size([2])),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_injected_numbers_are_those_of_the_seed_and_leave_the_global_generator_alone(draw: str) -> None:
+    with private_rng(7):
+        expected = DRAWS[draw]()
+    before = GlobalNumbers()
+    with Injected(7) as injected:
+        found = DRAWS[draw]()
+    assert injected.drew
+    assert torch.equal(found, expected)
+    assert not before.changed()
+
+
+def test_a_draw_from_a_generator_of_the_callers_is_left_to_it() -> None:
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(2))
+    with Injected(7) as injected:
+        found = torch.rand(3, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(found, expected)
+    assert not injected.drew
+
+
+def test_native_dropout_keeps_and_scales() -> None:
+    x = torch.ones(1000)
+    with Injected(1):
+        kept, mask = torch.native_dropout(x, 0.25, True)
+    assert torch.equal(kept, mask / 0.75)
+    assert 0.7 < float(mask.float().mean()) < 0.8

@@ -72,7 +72,7 @@ def test_what_no_source_claims_stays_whole() -> None:
         ("demo:robust", False),
         ("torchvision:resnet50?weights=none", True),
         ("timm:resnet50?size=4", False),
-        ("hf:org/name", False),
+        ("hf:org/name", True),
         ("hf:/.hidden", True),
         ("demo:robust?classes=/etc/passwd", True),
         ("m:f", True),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network import addresses
 from ..network.network import Network
@@ -27,6 +28,7 @@ _LARGEST_K = 1000
 Progress = Callable[[int], None]
 
 
+@shielded_methods
 class FeatureIndex:
     """Vectors of one layer for every picture of a data set, on disk or in an object store; needs the extra `examples`.
 

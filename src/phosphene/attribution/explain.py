@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..ambient import shielded
 from ..network.network import Network
 from ..results import door
 from ..results.heatmap import Heatmap
@@ -11,6 +12,7 @@ from ..results.method import Method, answer, find_method
 from ..results.question import Asked, Photos, Question
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def explain(
     net: Network,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from .. import registry
+from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.network import Network
 from ..objectives.units import logit
@@ -19,6 +20,7 @@ from .maps import OfLayer
 from .weights import Cam, likeliest
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none, layer=door.layers_or_none)
 def cam(
     net: Network,

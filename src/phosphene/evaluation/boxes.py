@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..localisation.boxes import checked, iou
 from ..localisation.components import components
@@ -23,6 +24,7 @@ IOUS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2; Choe et al. 2020
 TOLERANCE, SIDE = 15.0, 500.0  # pixels about a box, of a picture of that longer side; Zhang et al. 2016
 
 
+@shielded
 def localisation_error(
     boxes: Tensor,
     truth: Sequence[Tensor],
@@ -90,6 +92,7 @@ class BoxAccuracy:
         return float(self.accuracy.amax(0).mean())
 
 
+@shielded
 def max_box_acc(
     values: Tensor | Sequence[Tensor],
     truth: Sequence[Tensor],
@@ -132,6 +135,7 @@ def best_ious(values: Tensor, true: Tensor, thresholds: Sequence[float] = SWEEP)
     return torch.tensor(largest, dtype=torch.double), torch.tensor(of_all, dtype=torch.double)
 
 
+@shielded
 def pointing_game(
     points: Tensor, truth: Sequence[Tensor], sizes: Sequence[tuple[int, int]], *, tolerance: float = TOLERANCE
 ) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import RequestError
 from ..network.network import Network
 from ..results import door
@@ -82,6 +83,7 @@ class Road:
         return (self.least - self.most).mean(1) / 2
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def insertion_deletion(
     net: Network,
@@ -131,6 +133,7 @@ def curves(
     return InsertionDeletion(said.method, torch.linspace(0, 1, steps + 1), down, up, said.watched.notes)
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def average_drop(
     net: Network,
@@ -169,6 +172,7 @@ def drops(said: Judged, half: bool = False, smoothing: float = SMOOTHING) -> Ave
     return AverageDrop(said.method, drop, left > whole, mask.mean((1, 2)).cpu(), said.watched.notes)
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def road(
     net: Network,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ambient import shielded
 from ..errors import RequestError
 from ..localisation.boxes import centre_box, to_fitted
 from ..localisation.locate import Way, locate, places
@@ -114,6 +115,7 @@ class _Found:
         )
 
 
+@shielded
 @door.takes(net=door.network)
 def localised(
     net: Network,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import ModelError
 from ..network.network import Network
 from ..pictures import overlay
@@ -88,6 +89,7 @@ class Randomisation:
         return {"word": self.word, "kept": self.kept, "stages": said, "verdict": self.verdict}
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def randomisation(
     net: Network,

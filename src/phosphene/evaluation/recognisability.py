@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..ambient import shielded
 from ..errors import RequestError, UnknownNameError, shown
 from ..network.network import Network
 from ..pictures.statistics import SIDE, statistics
@@ -79,6 +80,7 @@ class Recognisability:
         return {"class": self.classes[i], "spectrum": float(self.spectrum[i]), "nearest": nearest, "judgements": said}
 
 
+@shielded
 @door.takes(pictures=door.photos, classes=door.names, judges=door.networks)
 def recognisability(
     pictures: Tensor, classes: Sequence[str], judges: Sequence[Network], *, real: Tensor | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network.network import Network
 from ..results import door
@@ -140,6 +141,7 @@ class Trust:
         return self.values[names.index(measure)]
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def trust(
     net: Network,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import Interrupted, RenderError, RequestError
 from ..network.network import Network
 from ..objectives.units import logit
@@ -105,6 +106,7 @@ class Tuning:
         }
 
 
+@shielded
 @door.takes(net=door.network, classes=door.names, judges=door.networks)
 def tune(
     net: Network,

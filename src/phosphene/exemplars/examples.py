@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import checks
 from ..accumulate.moments import Spread
 from ..accumulate.topk import Best, TopK
+from ..ambient import shielded, shielded_methods
 from ..errors import Interrupted
 from ..network.network import Network
 from ..objectives.expression import Objective
@@ -28,6 +29,7 @@ from .units import Asked, Group, asked
 Wanted = Objective | str | Sequence[Objective | str]
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Examples:
     """The best entries of each objective over a data set, best first; rows are objectives, columns ranks.
@@ -118,6 +120,7 @@ class Examples:
                 }
 
 
+@shielded
 @door.takes(net=door.network, objectives=door.objectives)
 def examples(
     net: Network,
@@ -184,6 +187,7 @@ def examples(
     return _told(net, source, found, state)
 
 
+@shielded
 def merged(net: Network, parts: Sequence[Examples]) -> Examples:
     """Several shards of one data set as one; the order does not matter."""
     first, *others = parts

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from ..ambient import shielded
 from ..errors import ModelError, RequestError, shown
 from ..network import addresses
 from ..network.grid import Grid, grid_of
@@ -17,6 +18,7 @@ from ..results.question import fitted
 from ..results.record import Record, environment
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, layer=door.layers_or_none)
 def activations(
     net: Network, photo: Tensor, layer: str | Sequence[str] | None = None, *, image: str = "picture"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network import addresses
 from ..network.network import Network
@@ -22,6 +23,7 @@ _ROUNDING = 1e-3  # of the largest gradient: single precision, and factors that 
 Kernel = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
+@shielded
 @door.takes(net=door.network, layer=door.layers_or_none)
 def filters(net: Network, layer: str | None = None) -> Filters:
     """The filters of a convolution or linear layer, raw and signed, with those that are dead or stand twice.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
 from ..pictures import overlay
@@ -31,6 +32,7 @@ ROUGH = (
 LEAST = 0.1  # of the largest component's size: what is smaller is no further box
 
 
+@shielded
 @door.takes(heatmap=door.heatmap)
 def locate(
     heatmap: Heatmap,

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..pictures import colour as colours
 from ..pictures import contact_sheet
 from ..pictures.notebook import figure
@@ -20,6 +21,7 @@ from .drawing import drawn
 SIDE = 224  # pixels of a tile of the sheet
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Located:
     """What `locate` gives.

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import torch
 
 from .. import checks, registry
+from ..ambient import shielded
 from ..errors import ModelError, RequestError, UnknownNameError, WeightsError, first_line, shown
 from ..seeding import private_rng, stream_seed
 from . import checkpoint
@@ -80,6 +81,7 @@ def _options(text: str, query: str) -> dict[str, str]:
     return options
 
 
+@shielded
 def load(reference: str, *, device: str | torch.device | None = None) -> Network:
     """The network that a reference names, ready to be looked into.
 

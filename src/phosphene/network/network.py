@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .. import checks, links
+from ..ambient import shielded_methods
 from ..errors import ModelError, OutputError, RequestError, UnknownNameError, WeightsError, first_line, shown
-from ..seeding import private_rng, stream
-from . import addresses, compiling, folding, layers, memory, outputs, prepared, probe, room
+from ..seeding import stream
+from . import addresses, compiling, folding, layers, memory, outputs, passes, prepared, probe, room
 from .compiling import Compile
 from .preprocess import Preprocess
 
@@ -36,8 +37,11 @@ class Read(Protocol):
     ) -> dict[str, Tensor]: ...
 
 
+@shielded_methods
 class Network:
     """A trained network that can be looked into. The module itself is never changed.
+
+    Several threads may ask one Network at once: passes through it take turns. It can be pickled and copied.
 
     module      any nn.Module that takes one batch of pictures; DataParallel and compiled modules are unwrapped
     preprocess  what stands between pictures and the module; None: pictures in [0, 1] go in as they are, the number of
@@ -78,8 +82,7 @@ class Network:
         self._hashed: tuple[object, str] | None = None
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
         self._check_weights()
-        self._twin = probe.Twin(self.module)
-        self._preparation = prepared.Preparation(self._foldable, self._tried_way)
+        self._begin()
         assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
         self.preprocess, self._calls, scores = self._first_run(preprocess)
         if not preprocess:
@@ -90,6 +93,27 @@ class Network:
         self.link = links.link_of(self.ending, len(self.classes), self.multilabel)
         more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach()))
         self.notes = (*notes, *assumed, *more, *self._ending_note())
+
+    def _begin(self) -> None:
+        """What is made anew in another process: the private copies, and the turns that passes through them take."""
+        self._twin = probe.Twin(self.module)
+        self._preparation = prepared.Preparation(self._foldable, self._tried_way)
+        self._passes = passes.Passes()
+
+    def __getstate__(self) -> dict[str, Any]:
+        private: dict[str, Any] = {
+            "_twin": None,
+            "_rows": {},
+            "_preparation": None,
+            "_hashed": None,
+            "_passes": self._passes.nature,
+        }
+        return {**self.__dict__, **private}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+        self._passes = passes.Passes(state["_passes"])
 
     def __repr__(self) -> str:
         p = self.preprocess
@@ -148,12 +172,12 @@ class Network:
         self._check_layers()
         h, w = checks.size(size) if size is not None else self.preprocess.sides
         pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
-        with torch.inference_mode(False), private_rng(0), self._twin.running() as module:
+        with torch.inference_mode(False), self._twin.running() as module:
             # Fields and shapes do not depend on the values of weights, only on what the modules are (as `Twin` sees it).
             made_of = (*map(id, self.module.modules()), *(tuple(t.shape) for t in probe.tensors(self.module).values()))
             if (found := self._rows.get((h, w))) is None or found[0] != made_of:
                 inputs = self._inputs(pictures)
-                with self._guarded(pictures):
+                with self._passes.one(module, self._passes.numbers(0)), self._guarded(pictures):
                     found = (made_of, layers.describe(module, inputs, self.preprocess.layout == "bhwc"))
                 self._rows[h, w] = found
             return found[1]
@@ -178,18 +202,19 @@ class Network:
         """Gives `read(pictures, addresses)` -> {address: tensor}; address "" is the raw scores (b, classes).
 
         Differentiable with respect to the pictures and to nothing else. The forward pass stops at the last address wanted.
-        Global random numbers are private inside, starting from `seed`. half: computed in bfloat16, given as float32.
+        What the network draws are numbers of this reading, starting from `seed`. half: computed in bfloat16, given as float32.
         `read(pictures, addresses, {address: change})` also changes what addresses give, for the rest of the network; rows:
         how many a change makes of the pictures, if it makes another number. programmed: scores leave no autograd graph that can
         be looked into, and are quicker. compile, passes: whether scores are read through a compiled network; auto where so many
         passes repay it.
         """
         compiling.check(compile)
-        with memory.kept(), private_rng(seed), self._twin.running() as module:
+        numbers = self._passes.numbers(seed)
+        with memory.kept(), self._twin.running() as module:
             ways = self._ways(module, half, programmed)
-            read: Read = partial(self._read, ways)
+            read: Read = partial(self._read, ways, numbers=numbers)
             if compile != "off":
-                read = compiling.Hastening(read, partial(self._compiled, ways), passes, compile, self.device)
+                read = compiling.Hastening(read, partial(self._compiled, ways, numbers), passes, compile, self.device)
             yield read
 
     def preparation(self, wanted: Collection[str], half: bool = False, programmed: bool = False) -> str:
@@ -200,9 +225,10 @@ class Network:
                 ways = self._ways(module, half, programmed)
         return ways.told_of({addresses.split(address)[0] for address in wanted})
 
-    def _compiled(self, ways: prepared.Ways) -> Read:
-        way = ways.compiled(self.device)
-        return partial(self._read, prepared.Ways(way, way))
+    def _compiled(self, ways: prepared.Ways, numbers: passes.Numbers) -> Read:
+        with self._passes.turn:
+            way = ways.compiled(self.device)
+        return partial(self._read, prepared.Ways(way, way), numbers=numbers)
 
     def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
         """What a picture of this size more in a batch takes of memory until its gradient is known."""
@@ -226,7 +252,7 @@ class Network:
     def _ways(self, module: nn.Module, half: bool, programmed: bool = False) -> prepared.Ways:
         if module is self.module:  # lent, and to be given back as it was
             return prepared.Ways(prepared.Way(module))
-        with torch.inference_mode(False), private_rng(0):  # what it draws is not of the numbers that a reading draws
+        with torch.inference_mode(False), self._passes.turn:
             ways = self._preparation.ways(module, half)
             return ways.programmed() if programmed else ways
 
@@ -237,25 +263,33 @@ class Network:
         wanted: Collection[str],
         changes: Changes | None = None,
         rows: int | None = None,
+        numbers: passes.Numbers | None = None,
     ) -> dict[str, Tensor]:
         self.check_addresses({*wanted, *(changes or {})})
-        way = ways.of({addresses.split(address)[0] for address in (*wanted, *(changes or {}))})
+        with self._passes.turn:
+            way = ways.of({addresses.split(address)[0] for address in (*wanted, *(changes or {}))})
         if self.batch is None or not len(pictures):
-            return self._read_once(way, pictures, wanted, changes, rows or len(pictures))
+            return self._read_once(way, pictures, wanted, changes, rows or len(pictures), numbers)
         if changes:
             raise RequestError(f"{self.name} takes {self.batch} pictures at once and no other number; this needs any number")
         parts = []
         for chunk in pictures.split(self.batch):
             filled = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
-            read = self._read_once(way, filled, wanted, None, len(filled))
+            read = self._read_once(way, filled, wanted, None, len(filled), numbers)
             parts.append({address: tensor[: len(chunk)] for address, tensor in read.items()})
         return {address: torch.cat([part[address] for part in parts]) for address in wanted}
 
     def _read_once(
-        self, way: prepared.Way, pictures: Tensor, wanted: Collection[str], changes: Changes | None, rows: int
+        self,
+        way: prepared.Way,
+        pictures: Tensor,
+        wanted: Collection[str],
+        changes: Changes | None,
+        rows: int,
+        numbers: passes.Numbers | None = None,
     ) -> dict[str, Tensor]:
         inputs = self._inputs(pictures, way.dtype, way.channels_last)
-        with self._guarded(pictures):
+        with self._passes.one(way.module, numbers or self._passes.numbers(0)), self._guarded(pictures):
             read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
         if inputs.dtype == torch.bfloat16:
             read = {address: tensor.float() for address, tensor in read.items()}
@@ -271,7 +305,8 @@ class Network:
         return torch.rand((self.batch or 2, self.preprocess.channels, *self.preprocess.sides), generator=stream(0, "first run"))
 
     def _foldable(self, module: nn.Module) -> folding.Folds:
-        return folding.foldable(module, self._inputs(self._few().requires_grad_(True)), self._calls)
+        with self._passes.one(module, self._passes.numbers(0)):
+            return folding.foldable(module, self._inputs(self._few().requires_grad_(True)), self._calls)
 
     def _tried_way(self, way: prepared.Way) -> prepared.Tried:
         with torch.enable_grad():
@@ -316,11 +351,11 @@ class Network:
     def _tried(self, preprocess: Preprocess) -> tuple[Preprocess, dict[str, int], Tensor]:
         self.preprocess = preprocess
         batch, pictures = self.batch or 2, self._few()
-        with torch.inference_mode(False), torch.enable_grad(), private_rng(0), self._twin.running() as module:
+        with torch.inference_mode(False), torch.enable_grad(), self._twin.running() as module:
             # A clone is no inference tensor, and the input no leaf: a network may change it in place.
             inputs = self._inputs(pictures.clone().requires_grad_(True))
             with self._guarded(pictures):
-                calls, output = probe.count(module, inputs)
+                calls, output = self._passes.first(module, partial(probe.count, module, inputs))
             scores = outputs.unpack(output, self._output, batch, self._width)
         rivals = [] if self._output else outputs.rivals(output, batch)
         self._choice = (
@@ -360,10 +395,10 @@ class Network:
 
     def _once_more(self, pictures: Tensor, seed: int) -> Tensor | None:
         """Scores of the module as it is; None if it does not run."""
-        with torch.inference_mode(False), torch.no_grad(), private_rng(seed), self._twin.running() as module:
+        with torch.inference_mode(False), torch.no_grad(), self._twin.running() as module:
             try:
                 # Laid out as in the first run, and no leaf: a network may change it in place.
-                with self._guarded(pictures):
+                with self._passes.one(module, self._passes.numbers(seed)), self._guarded(pictures):
                     output = module(self._inputs(pictures.clone()))
                 return outputs.unpack(output, self._output, len(pictures), self._width)
             except ModelError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -41,6 +41,13 @@ def packable(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available() and operators
 
 
+@cache
+def lays_out_half() -> bool:
+    """Whether the CPU's library lays out weights in bfloat16 on this processor: some only compute in float32."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(supported and supported())
+
+
 class Packed(nn.Conv2d):
     """A Conv2d that keeps its weights laid out for the shape it was last given."""
 
@@ -64,16 +71,17 @@ class Packed(nn.Conv2d):
         return self.convolved(x)
 
     def takes(self, x: Tensor) -> bool:
-        return x.ndim == 4 and x.numel() > 0 and x.shape[2:] != (1, 1) and x.dtype in (torch.float32, torch.bfloat16)
+        known = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and lays_out_half())
+        return x.ndim == 4 and x.numel() > 0 and x.shape[2:] != (1, 1) and known
 
     def convolved(self, x: Tensor, added: Tensor | None = None, bounds: Bounds | None = None) -> Tensor:
         """Of x, plus what is added, cut off at the bounds; of a sum with something RECTIFIED is the only cut there is."""
-        key = x.shape, x.dtype
-        if self._forwards is None or self._forwards[0] != key:
+        key, kept = (x.shape, x.dtype), self._forwards  # kept: another thread may put its own in between
+        if kept is None or kept[0] != key:
             laid = _laid_out(self.weight, self.padding, self.stride, self.dilation, self.groups, x.shape)
-            self._forwards = key, laid
+            self._forwards = kept = key, laid
         settings = self.bias, self.padding, self.stride, self.dilation, self.groups
-        return _run(x, self._forwards[1], *settings, added=added, bounds=bounds)
+        return _run(x, kept[1], *settings, added=added, bounds=bounds)
 
     @cached_property
     def phases(self) -> int:
@@ -133,13 +141,12 @@ class Packed(nn.Conv2d):
     def _turned(self, above: Tensor, n: int, added: Tensor | None = None) -> Tensor:
         """The convolution with the turned kernel, of n × n phases."""
         padding = self._room if n == 1 else [-(-k // n) - 1 for k in self.kernel_size]
-        key = above.shape, above.dtype
-        if self._backwards is None or self._backwards[0] != key:
-            self._backwards = (
-                key,
-                _laid_out(_turned(self.weight, n, self.groups), padding, (1, 1), self.dilation, self.groups, above.shape),
-            )
-        return _run(above, self._backwards[1], None, padding, (1, 1), self.dilation, self.groups, added=added)
+        key, kept = (above.shape, above.dtype), self._backwards
+        if kept is None or kept[0] != key:
+            turned = _turned(self.weight, n, self.groups)
+            laid = _laid_out(turned, padding, (1, 1), self.dilation, self.groups, above.shape)
+            self._backwards = kept = key, laid
+        return _run(above, kept[1], None, padding, (1, 1), self.dilation, self.groups, added=added)
 
     def _apart(self, above: Tensor, shape: Shape) -> Tensor:
         """The gradient where a convolution of that input without a stride would have it."""

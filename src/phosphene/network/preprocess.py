@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..errors import RequestError, shown
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -28,6 +29,7 @@ class Placing:
     left: int
 
 
+@shielded_methods
 @dataclass(frozen=True)
 class Preprocess:
     """What stands between a picture and a network.

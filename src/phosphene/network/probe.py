@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from . import addresses as addressing
+from .hooks import isolate_hooks
+from .leftovers import Leftovers
 
 # Address, run, what the module gave; what it gives itself, unless that is None, stands for it from there on.
 Watch = Callable[[str, int, Any], Any]
@@ -100,10 +103,12 @@ def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterato
 
 
 def _counting(path: str, watch: Watch) -> Callable[[nn.Module, Any, Any], None]:
-    run = -1
+    run, thread = -1, threading.get_ident()
 
     def hook(_module: nn.Module, _inputs: Any, given: Any) -> Any:
         nonlocal run
+        if threading.get_ident() != thread:  # another thread's backward pass may run a checkpointed module once more
+            return None
         run += 1
         return watch(path, run, given)
 
@@ -140,32 +145,64 @@ def replaced(given: Any, tensor: Tensor) -> Any:
 class Twin:
     """A frozen private copy in eval mode, kept equal to the user's module; the module itself is never touched.
 
-    Where a module cannot be copied, it is lent for the call and put back as it was, also when the call raises.
+    Where a module cannot be copied, it is lent for the call and put back as it was, also when the call raises. Several threads
+    may be inside `running` at once; passes through the network are theirs to take in turn.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._copy: nn.Module | None = None
         self._made_of: list[int] = []
+        self._lock = threading.RLock()
+        self._inside = 0
+        self._loan: _Loan | None = None
 
     @contextmanager
     def running(self) -> Iterator[nn.Module]:
         """The network to run: eval mode, no gradients to weights, values as the user's module has them now."""
-        twin = self._fresh()
-        if twin is not None:
-            yield twin
-            return
-        with _lent(self._module) as module:
+        with self._lock:
+            module = self._fresh() or self._lent()
+            self._inside += 1
+        try:
             yield module
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._loan is not None and not self._inside:
+                    self._loan.end()
+                    self._loan = None
+
+    def _lent(self) -> nn.Module:
+        self._loan = self._loan or _Loan(self._module)
+        return self._module
 
     def _fresh(self) -> nn.Module | None:
         parts = [id(part) for part in self._module.modules()]
         if self._copy is None or parts != self._made_of:
             self._copy = _copied(self._module)
             self._made_of = parts
-        elif not _follow(self._copy, self._module):
-            self._copy = _copied(self._module)
+        elif not _equal(self._copy, self._module) and (self._inside or not _follow(self._copy, self._module)):
+            self._copy = _copied(self._module)  # who is inside goes on with the values there were
         return self._copy
+
+
+class _Loan:
+    """A module of the user's in eval mode and frozen, until `end` puts all of it back."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modes = {part: part.training for part in module.modules()}
+        self._wishes = {p: p.requires_grad for p in module.parameters()}
+        self._leftovers = Leftovers(module)
+        module.eval()
+        for p in self._wishes:
+            p.requires_grad_(False)
+
+    def end(self) -> None:
+        self._leftovers.put_back()
+        for part, mode in self._modes.items():
+            part.training = mode
+        for p, wish in self._wishes.items():
+            p.requires_grad_(wish)
 
 
 def _copied(module: nn.Module) -> nn.Module | None:
@@ -178,9 +215,23 @@ def _copied(module: nn.Module) -> nn.Module | None:
         # A lazy copy that does not hold the same tensors, or holds some of the user's own modules, is no twin.
         if not _follow(twin, module) or {*twin.modules()} & {*module.modules()}:
             return None
+    isolate_hooks(twin)
     for parameter in twin.eval().parameters():  # one by one: TorchScript modules have no requires_grad_
         parameter.requires_grad_(False)
     return twin
+
+
+def _equal(twin: nn.Module, module: nn.Module) -> bool:
+    """Whether the twin has the module's values."""
+    mine, theirs = tensors(twin), tensors(module)
+    return mine.keys() == theirs.keys() and all(
+        alike(mine[name], tensor) and torch.equal(mine[name], tensor) for name, tensor in theirs.items()
+    )
+
+
+def alike(own: Tensor, tensor: Tensor) -> bool:
+    """Of one shape, dtype and device."""
+    return own.shape == tensor.shape and own.dtype == tensor.dtype and own.device == tensor.device
 
 
 def _follow(twin: nn.Module, module: nn.Module) -> bool:
@@ -191,7 +242,7 @@ def _follow(twin: nn.Module, module: nn.Module) -> bool:
     with torch.no_grad():
         for name, tensor in theirs.items():
             own = mine[name]
-            if own.shape != tensor.shape or own.dtype != tensor.dtype or own.device != tensor.device:
+            if not alike(own, tensor):
                 return False
             if own.data_ptr() == tensor.data_ptr() and own.numel():
                 return False  # shares memory: freezing or folding it would reach the user
@@ -200,9 +251,9 @@ def _follow(twin: nn.Module, module: nn.Module) -> bool:
     return True
 
 
-def state(twin: nn.Module) -> tuple[int, int]:
+def state(twin: nn.Module) -> tuple[nn.Module, int]:
     """Another one when a value of this private copy has been brought up."""
-    return id(twin), sum(tensor._version for tensor in tensors(twin).values())
+    return twin, sum(tensor._version for tensor in tensors(twin).values())
 
 
 def device(module: nn.Module) -> torch.device:
@@ -219,19 +270,3 @@ def dtype(module: nn.Module) -> torch.dtype:
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers by name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-@contextmanager
-def _lent(module: nn.Module) -> Iterator[nn.Module]:
-    modes = {part: part.training for part in module.modules()}
-    wishes = {p: p.requires_grad for p in module.parameters()}
-    try:
-        module.eval()
-        for p in wishes:
-            p.requires_grad_(False)
-        yield module
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        for p, wish in wishes.items():
-            p.requires_grad_(wish)

@@ -29,7 +29,8 @@ def kept_bytes(run: Callable[[], object]) -> int:
     def keep(tensor: Tensor) -> Tensor:
         memory = tensor.untyped_storage()
         kept[memory.data_ptr()] = memory.nbytes()
-        return tensor
+        # A node that saves its own output would hold itself through its graph, which no collector sees.
+        return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         alive = run()  # until all is counted, so that no memory is used twice

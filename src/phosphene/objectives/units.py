@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, shown
 from ..links import Link, link_of, probabilities
+from ..seeding import Injected
 from .expression import Activations, Objective, Shapes
 from .words import quoted
 
@@ -157,7 +158,8 @@ class Custom(Plain):
     reads: frozenset[str]
 
     def __call__(self, activations: Activations) -> Tensor:
-        values = self.function({address: activations[address] for address in self.reads})
+        with Injected(0):  # a function of the picture alone: what it draws is the same every time, and none of the caller's
+            values = self.function({address: activations[address] for address in self.reads})
         batch = next(iter(activations.values())).shape[0]
         if not isinstance(values, Tensor) or tuple(values.shape) != (batch,):
             what = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

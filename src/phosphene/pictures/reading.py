@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import PictureError, RequestError, first_line, shown
 from . import bands
 
@@ -53,6 +54,7 @@ _OTHERS = (
 )
 
 
+@shielded
 def read(path: str | Path, *, range: Range | None = None, channels: int | None = None) -> Tensor:
     """A picture file as (1, c, h, w) float32 in [0, 1]: c is 1 for greyscale, else 3, or the bands of a .npy or TIFF file.
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network import prepared
 from ..network.network import Network
@@ -29,6 +30,7 @@ TILE = 512  # pixels; the TensorFlow notebook of the same
 ZOOM = 1.04  # a frame; ditto 1.05
 
 
+@shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives)
 def dream(
     net: Network,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .. import checks, registry
+from ..ambient import shielded
 from ..errors import Interrupted, RequestError, shown
 from ..network.compiling import Compile
 from ..network.network import Network, is_out_of_memory
@@ -22,6 +23,7 @@ from .starts import steadiest
 from .views import View
 
 
+@shielded
 @door.takes(net=door.network, objectives=door.objectives, priors=door.several, projections=door.several, views=door.several)
 def render(
     net: Network,

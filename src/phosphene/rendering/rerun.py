@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..ambient import shielded
 from ..errors import PhospheneError, RecordError, shown
 from ..network.load import load
 from ..network.load import parse as parse_reference
@@ -43,6 +44,7 @@ class Rerun:
     changed: tuple[str, ...]
 
 
+@shielded
 def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, observers: tuple[Observer, ...] = ()) -> Rerun:
     """Render again what the PNG at `path` shows, from its Record, and compare.
 

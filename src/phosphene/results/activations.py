@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..errors import RequestError, UnknownNameError, shown
 from ..pictures import bars, contact_sheet, files, overlay
 from ..pictures import colour as colours
@@ -150,6 +151,7 @@ class ChannelMaps(Part):
         return f"{self.model} · {self.layer}, {len(self)} channels{silent}, {said} · {Path(self.image_name).name}"
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Activations:
     """What `activations` gives.

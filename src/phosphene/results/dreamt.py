@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..ambient import shielded_methods
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, files
 from ..pictures.notebook import figure
@@ -18,6 +19,7 @@ from .record import Record
 RATE = 12  # frames a second
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Dream:
     """What `dream` gives.

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..pictures import colour as colours
 from ..pictures import colourmap, contact_sheet, overlay, tiles
 from ..pictures.notebook import figure
@@ -26,6 +27,7 @@ _SIDE = 48  # pixels of a tile at least
 _MATRIX, _TITLE = 1200, 720  # pixels: of the longer side of a matrix about; of the width that the title needs
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Filters(Part):
     """What `filters` gives.

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
 from ..pictures import colour as colours
@@ -72,6 +73,7 @@ class MapItem:
         return self.name, f"score {self.score:.1f}{certainty}"
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Heatmap:
     """What `explain` and its kin give.

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checks
+from ..ambient import shielded_methods
 from ..errors import RequestError, shown
 from ..pictures import animation, colour, contact_sheet
 from ..pictures.notebook import figure
@@ -67,6 +68,7 @@ class Item:
         return self.objective.startswith("probability:")
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Rendering:
     """What `render` gives.

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..ambient import shielded_methods
 from ..errors import RequestError, shown
 from ..pictures import colour, contact_sheet
 from ..pictures.notebook import figure
@@ -53,6 +54,7 @@ class Neighbour:
         }
 
 
+@shielded_methods
 @dataclass(frozen=True, eq=False)
 class Neighbours(Part):
     """What `FeatureIndex.query` gives.

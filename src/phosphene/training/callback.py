@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..ambient import shielded_methods
 from ..errors import RequestError, first_line
 from ..network.network import Network
 from ..pictures import contact_sheet
@@ -23,6 +24,7 @@ from .problems import LOG, Problems
 from .sinks import Sink
 
 
+@shielded_methods
 class Callback(Fluent):
     """What all callbacks share. A subclass says what is drawn.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-import numpy as np
 import torch
+
+from ..ambient import shield
+from ..seeding import GlobalNumbers
 
 
 @contextmanager
@@ -17,17 +18,12 @@ def untouched() -> Iterator[None]:
     Unlike `seeding.private_rng` it seeds nothing: a logger that begins a run draws its name from these generators.
     The network is looked into through a private copy, so that modes, hooks and gradients need no guard.
     """
-    python, numeric = random.getstate(), np.random.get_state()
-    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=gpus), ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+    numbers = GlobalNumbers()
+    with shield():
         try:
             yield
         finally:
-            random.setstate(python)
-            np.random.set_state(numeric)
+            numbers.put_back()
 
 
 def rank() -> tuple[int, int]:
