@@ -117,3 +117,11 @@ def test_native_dropout_keeps_and_scales() -> None:
         kept, mask = torch.native_dropout(x, 0.25, True)
     assert torch.equal(kept, mask / 0.75)
     assert 0.7 < float(mask.float().mean()) < 0.8
+
+
+def test_attention_without_dropout_draws_nothing() -> None:
+    query = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with Injected(1) as injected:
+        found = functional.scaled_dot_product_attention(query, query, query)
+    torch.testing.assert_close(found, functional.scaled_dot_product_attention(query, query, query))
+    assert not injected.drew

@@ -97,22 +97,27 @@ class Injected(TorchDispatchMode):
         self._generators: dict[torch.device, torch.Generator] = {}
         self.drew = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch else imports its compiler, which takes seconds, to keep it away from `__torch_dispatch__`."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or given.get("generator") is not None:
             return func(*args, **given)
+        overload, dropout = _overload(func), func is torch.ops.aten.native_dropout.default
+        if overload is None and not dropout:
+            if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
+                with self:  # made of other operations, as dropout is: one of those takes a generator
+                    return func.decompose(*args, **given)
+            return func(*args, **given)  # attention, which draws for its dropout alone: `GlobalNumbers` tells if it did
         self.drew = True
-        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd) and _overload(func) is None:
-            with self:  # made of other operations, as dropout is: one of those takes a generator
-                return func.decompose(*args, **given)
         generator = self._generator(_device(args, given))
-        if func is torch.ops.aten.native_dropout.default:
+        if dropout:
             return _dropout(generator, *args)
-        overload = _overload(func)
-        if overload is None:
-            raise RuntimeError(f"{func} draws random numbers and takes no generator")
         return overload(*args, **{**given, "generator": generator})
 
     def _generator(self, device: torch.device) -> torch.Generator:

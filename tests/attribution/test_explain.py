@@ -339,9 +339,9 @@ def test_a_network_that_takes_batches_of_one_size_alone_is_explained() -> None:
         (torch.rand(3, 12, 12), r"pictures are torch.float32 \(3, 12, 12\); a float tensor \(b, c, h, w\)"),
         (torch.zeros(1, 3, 12, 12, dtype=torch.uint8), "pictures are torch.uint8"),
         (torch.zeros(0, 3, 12, 12), r"pictures are torch.float32 \(0, 3, 12, 12\)"),
-        ("photo.jpg", "pictures are 'p'"),
+        ("photo.jpg", "picture 'photo.jpg' is not there; a file is needed"),
         ([], "no pictures; at least one"),
-        (3, "pictures are 3"),
+        (3, r"photo must be a float tensor \(b, c, h, w\) in \[0, 1\], a path .* got 3"),
         (torch.full((1, 3, 12, 12), 1.5), r"pictures reach from 1.5 to 1.5; \[0, 1\] is needed: the photograph itself"),
         (torch.full((1, 3, 12, 12), -0.5), "pictures reach from -0.5 to -0.5"),
         (torch.full((1, 3, 12, 12), torch.nan), "pictures reach from nan to nan"),
@@ -351,7 +351,7 @@ def test_a_network_that_takes_batches_of_one_size_alone_is_explained() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused(shown: Any, words: str) -> None:
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(ph.PhospheneError, match=words):
         ph.explain(network("plain"), shown, "logit:0")
 
 

@@ -257,7 +257,7 @@ def test_the_methods_are_these() -> None:
         ({"method": "grad_cam", "layer": "2"}, r"layer 2 has no places .* 0, 1 have them"),
         ({"method": "grad_cam", "layer": ()}, None),
         ({"method": "grad_cam", "layer": ["1", "1"]}, "an address, or several different ones"),
-        ({"method": "grad_cam", "layer": 3}, "an address, or several different ones"),
+        ({"method": "grad_cam", "layer": 3}, "must be the address of a layer, such as 'layer4.1', got 3"),
         ({"layer": "1"}, "layer is '1'; cam is of the maps that the network pools"),
     ],
 )

@@ -131,10 +131,10 @@ def test_running_out_of_memory_halves_the_chunk_and_goes_on(method: str, monkeyp
     wanted = ph.cam(of, shown, "logit:a", method=method)
     read = of._read_once
 
-    def scarce(way: Any, given: Tensor, wanted: Any, changes: Any, rows: int) -> Any:
+    def scarce(way: Any, given: Tensor, wanted: Any, changes: Any, rows: int, numbers: Any) -> Any:
         if max(len(given), rows) > 2:
             raise torch.OutOfMemoryError
-        return read(way, given, wanted, changes, rows)
+        return read(way, given, wanted, changes, rows, numbers)
 
     monkeypatch.setattr(of, "_read_once", scarce)
     assert close(ph.cam(of, shown, "logit:a", method=method, chunk=4).values, wanted.values)

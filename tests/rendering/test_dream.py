@@ -382,10 +382,7 @@ def test_more_frames_than_memory_holds_are_refused(robust: ph.Network) -> None:
 @pytest.mark.parametrize(
     ("picture", "said"),
     [
-        (
-            "street.jpg",
-            r"photo is 'street.jpg'; one picture \(1, c, h, w\) of floats in \[0, 1\] is needed, as ph.read gives it",
-        ),
+        ("street.jpg", "picture 'street.jpg' is not there; a file is needed"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "photo is torch.uint8"),
         (torch.zeros(2, 3, 8, 8), r"photo is torch.float32 \(2, 3, 8, 8\)"),
         (torch.zeros(1, 4, 8, 8), "the picture has 4 channels; the network takes 3"),

@@ -131,7 +131,7 @@ def heatmap(name: str, value: Any, _arguments: Mapping[str, Any]) -> Heatmap:
 def layers_or_none(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     """The address of a layer, or several."""
     several = value if isinstance(value, list | tuple) else [value]
-    if value is not None and not (several and all(isinstance(one, str) for one in several)):
+    if value is not None and not all(isinstance(one, str) for one in several):
         raise RequestError(f"{name} must be the address of a layer, such as 'layer4.1', got {shown(value)}")
     return value
 
