@@ -103,3 +103,16 @@ def test_other_numbers_of_units_do_not_merge(kind: type[Moments] | type[Histogra
 def test_an_empty_batch_changes_nothing() -> None:
     seen = Moments.of(4).update(values())
     assert torch.equal(seen.update(torch.zeros(0, 4, 6)).total, seen.total)
+
+
+def test_the_spread_of_constant_units_is_zero() -> None:
+    constants = torch.arange(1, 200) / 10
+    spread = Moments.of(199).update(constants.expand(3, 199)[..., None]).compute().spread
+    assert bool(torch.isfinite(spread).all())
+    assert bool((spread <= 1e-3 * constants).all())  # what single precision leaves of a square's root
+
+
+def test_a_quantile_of_few_items_is_the_item_that_reaches_it() -> None:
+    histogram = Histogram.of(1).update(torch.tensor([[1.0], [10.0], [100.0]]))
+    got = [float(histogram.quantile(share)) for share in (0.3, 0.5, 0.9)]
+    assert got == pytest.approx([1, 10, 100], rel=0.2)

@@ -155,3 +155,10 @@ def test_a_network_that_torch_cannot_differentiate_is_told_so() -> None:
     with pytest.raises(RequestError, match="saliency needs a gradient, but "):
         ph.explain(net, torch.rand(1, 3, 8, 8), "logit:0")
     assert ph.explain(net, torch.rand(1, 3, 8, 8), "logit:0", method=Occlusion(window=4)).values.shape == (1, 8, 8)
+
+
+def test_masks_of_rise_are_shifted() -> None:
+    """The first row of unshifted masks is flat over half a cell, as linear enlargement repeats the border."""
+    masks = torch.stack([Rise(cells=4, seen=0.5).mask(0, k, 32, 32) for k in range(24)])
+    flat = (masks[:, :3, :] == masks[:, :1, :]).flatten(1).all(1)
+    assert not flat.all()

@@ -11,7 +11,7 @@ import torch
 import phosphene as ph
 from phosphene.errors import RequestError
 from phosphene.evaluation import localisation_error, max_box_acc, pointing_game
-from phosphene.evaluation.boxes import met
+from phosphene.evaluation.boxes import box_accuracy, met
 from phosphene.evaluation.localised import Case, Locating, centred, localised
 from phosphene.localisation.boxes import boxes_of
 from phosphene.localisation.locate import locate
@@ -180,3 +180,15 @@ def test_the_reference_figures_of_cam_and_those_of_the_default(lab: Path) -> Non
     assert default.class_known >= 0.64 - 1e-9
     assert default.top5 <= 0.42
     assert default.pointing >= 0.90
+
+
+def test_of_thresholds_that_do_equally_well_the_first_is_the_best() -> None:
+    found = box_accuracy(torch.tensor([[0.2, 0.8, 0.8, 0.1]]), (0.1, 0.2, 0.3, 0.4), (0.5,))
+    assert found.best(0.5) == (1.0, 0.2)
+
+
+def test_a_component_of_exactly_the_least_share_is_kept() -> None:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[0, :4] = mask[4, :2] = True
+    assert len(boxes_of(mask, 5, 0.5)) == 2
+    assert len(boxes_of(mask, 5, 0.51)) == 1

@@ -113,3 +113,10 @@ def test_the_command_judges_what_a_command_drew(tmp_path: Path, capsys: pytest.C
 def test_a_folder_without_class_models_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "recognisability", str(tmp_path), "-j", "demo:standard"]) == 2
     assert "holds no run.json of class models" in capsys.readouterr().err
+
+
+def test_pictures_that_differ_below_a_grey_level_are_judged_alike() -> None:
+    judge = ph.Network(Colourful(), ph.Preprocess(size=8), COLOURS, name="eye")
+    exact = torch.full((1, 3, 8, 8), 100 / 255)
+    found = [ph.evaluation.recognisability(p, ["red"], [judge]).judgements[0] for p in (exact, exact + 0.3 / 255)]
+    assert repr(found[0]) == repr(found[1])

@@ -200,7 +200,12 @@ def test_an_interrupted_scan_goes_on_as_if_it_had_not_been(tmp_path: Path, after
     with pytest.raises(Interrupted) as stop:
         ph.examples(net, data, UNITS, top=6, batch=4, folder=tmp_path, on_batch=stopping(after))  # type: ignore[arg-type]
     assert stop.value.partial.seen >= after
-    same(ph.examples(net, data, UNITS, top=6, batch=4, folder=tmp_path), whole)
+    calls: list[int] = []
+    again = ph.examples(net, data, UNITS, top=6, batch=4, folder=tmp_path, on_batch=lambda done, _: calls.append(done))
+    same(again, whole)
+    assert calls == [
+        done for done in (4, 8, 12, 16, 20, 24, 28, 31) if done > stop.value.partial.seen + stop.value.partial.refused
+    ]
     again = ph.examples(net, data, UNITS, top=6, batch=4, folder=tmp_path, on_batch=stopping(0))  # type: ignore[arg-type]
     same(again, whole)  # it is finished: nothing runs
 

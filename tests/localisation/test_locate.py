@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import phosphene as ph
 from phosphene.errors import ExtraError, RequestError
+from phosphene.localisation.locate import ROUGH, places
 from phosphene.localisation.threshold import level_of, mask_of, otsu
 from tests.localisation.blobs import SIZE, blob, heatmap
 
@@ -210,3 +212,12 @@ def test_a_located_map_shows_itself() -> None:
     assert [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1] == [7 * side for side in BOX]
     assert found.sheet().width > image.width
     assert found._repr_html_().startswith("<figure>")
+
+
+@pytest.mark.parametrize("method", ["saliency", "vargrad", "gradient_x_input", "integrated_gradients"])
+def test_maps_of_single_pixels_are_blurred_before_boxes_are_looked_for(method: str) -> None:
+    raw = heatmap(blob(BOX)[None])
+    rough = replace(raw, record=replace(raw.record, recipe={"name": method}))
+    assert method in ROUGH
+    assert torch.equal(places(raw), raw.values)
+    assert not torch.equal(places(rough), rough.values)

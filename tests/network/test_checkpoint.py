@@ -205,3 +205,16 @@ def test_any_bytes_are_refused(tmp_path: Path, suffix: str, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(WeightsError):
         checkpoint.read(path)
+
+
+def test_weights_of_as_many_numbers_in_another_shape_are_refused() -> None:
+    with pytest.raises(WeightsError, match=r"weight is \(2, 3\); the network has \(3, 2\)"):
+        checkpoint.load_into(layer(), {**STATE, "weight": STATE["weight"].reshape(2, 3)}, "w")
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_each_statistic_of_a_batch_norm_is_needed(name: str) -> None:
+    state = nn.BatchNorm2d(3).state_dict()
+    del state[name]
+    with pytest.raises(WeightsError, match=name):
+        checkpoint.load_into(nn.BatchNorm2d(3), state, "w")

@@ -302,3 +302,20 @@ def test_a_network_that_changes_its_input_in_place_is_listed() -> None:
     fields = {layer.address: layer.receptive_field for layer in ph.Network(module, P).layers()}
     assert fields["0"] is not None
     assert fields["2"] is not None
+
+
+def test_the_hash_tells_apart_equal_bytes_of_another_name_shape_or_kind() -> None:
+    same = plain()
+
+    def of(name: str, value: torch.Tensor) -> str:
+        module = copy.deepcopy(same)
+        module.register_buffer(name, value)
+        return ph.Network(module, P).sha256()
+
+    ones = [
+        of("a", torch.zeros(2, 3)),
+        of("b", torch.zeros(2, 3)),
+        of("a", torch.zeros(3, 2)),
+        of("a", torch.zeros(2, 3).int()),
+    ]
+    assert len(set(ones)) == 4

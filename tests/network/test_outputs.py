@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import phosphene as ph
 from phosphene.errors import OutputError
-from phosphene.network.outputs import ending, kinds, unpack
+from phosphene.network.outputs import _ending_by_numbers, ending, kinds, unpack
 
 SCORES = torch.arange(6.0).view(2, 3)
 FEATURES = torch.zeros(2, 8, 4, 4)
@@ -301,3 +301,8 @@ def test_an_index_and_a_name_of_the_same_digits_are_two_classes() -> None:
     net = ph.Network(Ends(lambda s: s, 3), P8, classes=["1", "10", "2"])
     items = ph.explain(net, X[:2], [ph.logit(1), "logit:1"]).items
     assert [item.index for item in items] == [1, 0]
+
+
+def test_rows_that_sum_to_one_with_negative_numbers_are_no_probabilities() -> None:
+    assert _ending_by_numbers(torch.tensor([[1.5, -0.5], [0.5, 0.5]])) is None
+    assert _ending_by_numbers(torch.tensor([[0.75, 0.25], [0.5, 0.5]])) == "softmax"

@@ -201,3 +201,9 @@ def test_a_colour_photograph_becomes_its_luma() -> None:
 def test_channels_that_have_no_relation_are_refused() -> None:
     with pytest.raises(RequestError, match="the picture has 3 channels; the network takes 24"):
         ph.Preprocess(size=4, channels=24).fit(pictures(1, 3, 4, 4))
+
+
+def test_what_the_network_sees_is_the_formula() -> None:
+    p = ph.Preprocess(size=4, mean=(0.5,), std=(2.0,), range=(-1, 1))
+    shown = pictures(1, 3, 4, 4)
+    torch.testing.assert_close(p.forward(shown), ((2 * shown - 1) - 0.5) / 2)

@@ -151,3 +151,10 @@ def test_faint_negative_values_are_shown_as_zero() -> None:
     assert [overlay.signed(values) for values in (faint, plain, strong)] == [False, False, True]
     assert torch.equal(overlay.coloured(faint), overlay.coloured(plain))
     assert torch.equal(overlay.overlay(GREY, faint, smoothing=0)[:, -1, 0], overlay.overlay(GREY, plain, smoothing=0)[:, -1, 0])
+
+
+def test_a_map_made_smaller_is_averaged() -> None:
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    board = ((y + x) % 2).float()[None]
+    small = overlay.resized(board, (9, 9))[0, 1:-1, 1:-1]
+    torch.testing.assert_close(small, torch.full_like(small, 0.5), atol=0.02, rtol=0)

@@ -68,3 +68,14 @@ def test_a_prior_is_not_multiplied_by_a_word() -> None:
 def test_beta_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"beta is 0\.1"):
         ph.total_variation(0.1)
+
+
+def test_total_variation_pairs_the_differences_to_the_right_and_down_of_one_pixel() -> None:
+    picture = torch.tensor([[[[0.0, 0.3, 0.3], [0.4, 0.4, 0.9], [0.4, 0.1, 0.9]]]]).double()
+    at = picture[0, 0]
+    expected = sum(
+        math.hypot(float(at[y, min(x + 1, 2)] - at[y, x]), float(at[min(y + 1, 2), x] - at[y, x]))
+        for y in range(3)
+        for x in range(3)
+    )
+    assert ph.total_variation(beta=1)(picture).item() == pytest.approx(expected, rel=1e-4)

@@ -27,16 +27,6 @@ def test_a_picture_is_made_again_pixel_for_pixel(saved: Path, name: str) -> None
     assert again.changed == ()
 
 
-def test_a_rerun_on_other_threads_takes_those_of_the_record(saved: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - 1))
-    try:
-        assert ph.rerun(saved / "cat.png").identical
-        assert torch.get_num_threads() == max(1, threads - 1)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _signed(path: Path, record: Record) -> Path:
     files.write_png(path, Image.open(path), record.to_json())
     return path

@@ -205,3 +205,14 @@ def test_a_notebook_shows_the_sheet_and_the_notes() -> None:
 def test_pictures_of_any_number_of_channels_are_shown(channels: int) -> None:
     h = Heatmap(RAMP[None], torch.rand(1, channels, 8, 8), (ITEM,), RECORD)
     assert h.overlay().mode == h.sheet().mode == "RGB"
+
+
+def test_a_map_whose_largest_value_is_zero_is_negative() -> None:
+    values = -torch.arange(64.0).view(8, 8)
+    assert any(said.startswith("negative") for said in heatmap(values).diagnosis())
+
+
+def test_a_plateau_with_rounding_is_saturated() -> None:
+    values = torch.ones(8, 8) - 5e-7 * torch.arange(64.0).view(8, 8) / 64
+    values[0] = 0
+    assert any(said.startswith("saturated") for said in heatmap(values).diagnosis())
