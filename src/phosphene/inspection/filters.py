@@ -24,7 +24,7 @@ Kernel = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
 @shielded
-@door.takes(net=door.network, layer=door.layers_or_none)
+@door.takes(net=door.network, layer=door.layer_or_none)
 def filters(net: Network, layer: str | None = None) -> Filters:
     """The filters of a convolution or linear layer, raw and signed, with those that are dead or stand twice.
 

@@ -128,6 +128,13 @@ def heatmap(name: str, value: Any, _arguments: Mapping[str, Any]) -> Heatmap:
     return value
 
 
+def layer_or_none(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """The address of a layer."""
+    if value is not None and not isinstance(value, str):
+        raise RequestError(f"{name} must be the address of a layer, such as 'layer4.1', got {shown(value)}")
+    return value
+
+
 def layers_or_none(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     """The address of a layer, or several."""
     several = value if isinstance(value, list | tuple) else [value]
