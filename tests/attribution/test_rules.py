@@ -165,23 +165,19 @@ def test_a_linear_network_is_refused() -> None:
 class Hiding(nn.Module):
     """Rectifies where torch does not show it."""
 
-    def __init__(self, way: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.net, self.way = Rectifying(F.relu), way
+        self.net = Rectifying(F.relu)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.way == "checkpoint":
-            scores: Tensor = checkpoint(self.net, x, use_reentrant=True)
-            return scores
         x = x * 1.0
         x[:, :1].relu_()
         return self.net(x)  # type: ignore[no-any-return]  # a module's call
 
 
-@pytest.mark.parametrize(("way", "words"), [("checkpoint", "CheckpointFunction"), ("slice", "CopySlices")])
-def test_what_may_hide_rectifiers_is_refused(way: str, words: str) -> None:
-    net = ph.Network(Hiding(way), P)
-    with pytest.raises(RequestError, match=f"cannot see into .*{words}.*, which may hide rectifiers"):
+def test_what_may_hide_rectifiers_is_refused() -> None:
+    net = ph.Network(Hiding(), P)
+    with pytest.raises(RequestError, match=r"cannot see into .*CopySlices.*, which may hide rectifiers"):
         ph.explain(net, SHOWN, "logit:0", method="guided_backprop")
 
 
@@ -206,6 +202,7 @@ def test_torch_still_calls_its_nodes_by_these_names() -> None:
         "ThresholdBackward": lambda x: F.threshold(x, 0, 0),
         "ClampBackward": lambda x: x.clamp(0, 1),
         "ClampMinBackward": lambda x: x.clamp_min(0),
+        "MaximumBackward": lambda x: torch.maximum(x, torch.zeros(())),
         "GeluBackward": F.gelu,
         "SiluBackward": F.silu,
         "EluBackward": F.elu,
@@ -226,3 +223,73 @@ def test_a_rule_acts_on_one_backward_pass_and_leaves_the_network_plain() -> None
     before = found("gradient", module).values
     found("guided", module)
     assert torch.equal(found("gradient", module).values, before)
+
+
+@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        lambda x: x * F.relu6(x + 3) / 6,
+        lambda x: x * (F.relu6(x + 3) / 6),
+        lambda x: x * torch.sigmoid(1.702 * x),
+        lambda x: x.clone().mul_(x.sigmoid()),
+        lambda x: x / (1 + torch.exp(-x)),
+        lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.0447 * x**3))),
+        lambda x: x * torch.tanh(F.softplus(x)),
+    ],
+)
+def test_smooth_activations_written_by_hand_are_refused(rule: str, by_hand: Rectify) -> None:
+    with pytest.raises(RequestError, match=r"not defined for x · gate\(x\)"):
+        found(rule, Rectifying(by_hand))
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        lambda x: torch.where(x > 0, x, 0.0),
+        lambda x: x * (x > 0),
+        lambda x: (x > 0).float() * x,
+        lambda x: x.masked_fill(x < 0, 0),
+    ],
+)
+def test_choices_by_a_mask_are_refused(by_hand: Rectify) -> None:
+    with pytest.raises(RequestError, match="choice by a mask"):
+        found("guided", Rectifying(by_hand, F.relu))
+
+
+@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize(
+    "by_hand", [lambda x: torch.maximum(x, torch.zeros(())), lambda x: torch.maximum(torch.zeros_like(x), x)]
+)
+def test_a_maximum_with_zero_is_a_rectifier(rule: str, by_hand: Rectify) -> None:
+    h = found(rule, Rectifying(by_hand))
+    assert torch.equal(h.values, found(rule, Rectifying(F.relu)).values)
+    assert h.items[0].numbers["rectifiers"] == 4
+
+
+def test_a_gate_written_by_hand_keeps_the_plain_rule() -> None:
+    def gated(gate: Rectify) -> Rectify:
+        return lambda x: F.relu(x) * gate(x.mean((2, 3), keepdim=True))
+
+    by_hand = found("guided", Rectifying(gated(lambda x: F.relu6(x + 3) / 6)))
+    assert by_hand.items[0].numbers["rectifiers"] == 4
+    assert torch.allclose(by_hand.values, found("guided", Rectifying(gated(F.hardsigmoid))).values, atol=1e-6)
+
+
+def test_a_mask_of_channels_is_no_rectifier() -> None:
+    kept = (torch.arange(6) % 3 > 0).float()[:, None, None]
+    assert found("guided", Rectifying(lambda x: F.relu(x) * kept)).items[0].numbers["rectifiers"] == 4
+
+
+def test_sums_into_a_part_of_a_tensor_are_no_refusal() -> None:
+    def added(x: Tensor) -> Tensor:
+        x = F.relu(x)
+        x = x.clone()
+        x[:, :2] += x[:, 2:4].clone()
+        return x
+
+    def joined(x: Tensor) -> Tensor:
+        x = F.relu(x)
+        return torch.cat([x[:, :2] + x[:, 2:4], x[:, 2:]], 1)
+
+    assert torch.allclose(found("guided", Rectifying(added)).values, found("guided", Rectifying(joined)).values, atol=1e-6)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import phosphene as ph
 from phosphene.cams.layer import targets
-from phosphene.errors import RequestError
+from phosphene.errors import ModelError, RequestError
 from phosphene.network.grid import Grid
 from tests.cams.pooled import net, pictures
 
@@ -82,6 +83,70 @@ class Branches(nn.Module):
         x = self.stem(x).relu()
         scores: Tensor = self.head((self.one(x) + self.two(x)).mean((2, 3)))
         return scores
+
+
+class Base(nn.Module):
+    """Returns its maps and their mean beside them, as the bases of Hugging Face do."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.encoder, self.pooler = nn.Sequential(nn.Conv2d(3, k, 3, padding=1), nn.ReLU()), nn.AdaptiveAvgPool1d(1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.encoder(x)
+        return {"last_hidden_state": x, "pooler_output": self.pooler(x.flatten(2)).flatten(1)}
+
+
+class Based(nn.Module):
+    def __init__(self, k: int = 6) -> None:
+        super().__init__()
+        self.base, self.head = Base(k), nn.Linear(k, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.base(x)["pooler_output"])
+
+
+def test_it_is_the_map_that_is_used_not_one_returned_beside_what_is_used() -> None:
+    assert found(Based()) == ("base.encoder", Grid("bkhw", (32, 48)))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "ablation_cam", "fine_cam"])
+def test_maps_of_such_a_network_are_those_of_the_weights(method: str) -> None:
+    of = ph.Network(Based(), ph.Preprocess(size=(12, 16)))
+    shown = pictures(2, (12, 16))
+    h = ph.explain(of, shown, "logit:1", method=method)
+    zhou = ph.cam(of, shown, "logit:1").values
+    assert h.items[0].layer == "base.encoder"
+    assert h.values.any()
+    if method == "grad_cam":  # linear after the maps: in proportion
+        assert torch.allclose(F.normalize(h.values.flatten(1)), F.normalize(zhou.flatten(1)), atol=1e-5)
+
+
+def test_pooled_features_are_no_tokens() -> None:
+    address, grid = found(Based(64), (16, 16))  # 64 numbers are no 8×8 places
+    assert (address, grid.size) == ("base.encoder", (16, 16))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_re_entrant_checkpointing_is_named() -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU()), nn.Linear(6, 5)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.head(checkpoint(self.body, x, use_reentrant=True).mean((2, 3)))
+
+    of = ph.Network(Checkpointed(), ph.Preprocess(size=12))
+    for ask in (
+        lambda: ph.explain(of, pictures(1, (12, 12)), "logit:1"),
+        lambda: ph.cam(of, pictures(1, (12, 12)), "logit:1", method="grad_cam"),
+        lambda: ph.render(of, "logit:1", steps=1),
+    ):
+        with pytest.raises(ModelError, match="without re-entrant checkpointing"):
+            ask()
+    assert ph.cam(of, pictures(1, (12, 12)), "logit:1").exact  # no gradient is needed
+    assert ph.cam(of, pictures(1, (12, 12)), "logit:1", method="score_cam", layer="body.1").values.any()
 
 
 def test_it_is_the_last_map_before_pooling() -> None:

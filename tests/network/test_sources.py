@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -213,6 +214,31 @@ def test_a_saved_folder_gives_the_scores_of_the_library(saved: Path) -> None:
     net = ph.load(f"hf:{with_processor(saved, **PROCESSOR)}")
     pictures = torch.rand(2, 3, 32, 40)
     torch.testing.assert_close(net.scores(pictures), module(net.preprocess.forward(pictures)).logits.detach())
+
+
+@pytest.mark.parametrize(
+    ("id2label", "classes"),
+    [
+        ({0: "cat", 1: "dog"}, ("cat", "dog")),
+        ({1: "dog", 0: "cat"}, ("cat", "dog")),
+        (None, ("0", "1")),
+        ({0: "cat"}, ("0", "1")),
+        ({0: "cat", 2: "dog"}, ("0", "1")),
+    ],
+)
+def test_a_hugging_face_network_given_directly_has_its_labels(id2label: Any, classes: tuple[str, ...]) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    module.config = SimpleNamespace(id2label=id2label)  # type: ignore[assignment]
+    assert ph.Network(module, ph.Preprocess(size=8)).classes == classes
+    assert ph.Network(module, ph.Preprocess(size=8), ["a", "b"]).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("fcn_resnet50", "segmentation"), ("ssdlite320_mobilenet_v3_large", "detection"), ("r3d_18", "video")]
+)
+def test_a_torchvision_network_of_another_task_is_told(name: str, words: str) -> None:
+    with pytest.raises(ModelError, match=f"must be a classifier of pictures, got a {words} network"):
+        ph.load(f"torchvision:{name}?weights=none")
 
 
 def test_random_weights_are_made_of_the_configuration(saved: Path) -> None:

@@ -101,13 +101,17 @@ def _look(net: Network, reads: Collection[str], size: Pair, layers: Sequence[str
                 return given
             if grid.layout == "bkhw":
                 known.add(grid.size)
-            seen.append(_Seen(Target(address, grid), given, given.grad_fn))
-            return given.clone()  # what is written over later is not what we look at
+            # The copy is what the network goes on with. Other tensors that the module returned beside this one, such as a
+            # pooled output, are made from `given` and not from the copy, so the question is whether the copy is used.
+            copy = given.clone()
+            seen.append(_Seen(Target(address, grid), copy, copy.grad_fn))
+            return copy.clone()  # may be overwritten in place
 
         return look
 
     draws = stream(0, "layer")
-    leaf = torch.rand((1, net.preprocess.channels, *size), generator=draws).to(net.device).requires_grad_(True)
+    leaf = torch.rand((1, net.preprocess.channels, *size), generator=draws).to(net.device)
+    leaf.requires_grad_(not (layers and net.reentrant))  # layers that are named are found without a gradient
     with torch.inference_mode(False), torch.enable_grad(), net.reading() as read:
         given = read(leaf, reads, {address: looking(address) for address in dict.fromkeys((*net.calls, *layers))})
         parts = [given[address].float() for address in sorted(reads)]

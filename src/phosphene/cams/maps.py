@@ -78,6 +78,7 @@ class OfGradient(OfLayer):
         raise NotImplementedError
 
     def __call__(self, question: Question) -> Maps:
+        question.net.check_gradient()
         layers = self.targets(question)
         made, reached, scores = [], [], []
         for seen in _chunks(question, layers):

@@ -51,7 +51,7 @@ def grid_of(shape: tuple[int, ...], picture: Pair, known: Collection[Pair] = ())
         if _fits((h, w), picture):
             return Grid("bkhw", (h, w))
         return Grid("bhwk", (k, h)) if _fits((k, h), picture) else None
-    return tokens_of(shape[0], picture, known) if len(shape) == 2 else None
+    return tokens_of(shape[0], picture, known) if len(shape) == 2 and shape[1] > 1 else None
 
 
 def _fits(size: Pair, picture: Pair) -> bool:

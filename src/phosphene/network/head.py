@@ -128,9 +128,10 @@ def _adaptive(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any],
 
 
 def _window(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Head | None:
-    """As large as the map."""
+    """A window that covers the map; in ceil mode a larger one is cut to the map before the mean is taken."""
     sides, padding, divisor = tuple(args[1]), args[3] if len(args) > 3 else (), args[6] if len(args) > 6 else None
-    if args[0].ndim != 4 or (sides[0], sides[-1]) != tuple(args[0].shape[2:]) or any(padding) or divisor:
+    h, w = tuple(args[0].shape[2:]) if args[0].ndim == 4 else (0, 0)
+    if args[0].ndim != 4 or sides[0] < h or sides[-1] < w or any(padding) or divisor:
         return None
     return _adaptive(tracer, args, kwargs, out)
 
@@ -184,10 +185,35 @@ def _divided(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any], 
 
 
 def _shifted(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Head | None:
-    head, shift = tracer.head(args[0]), _constant(tracer, args[1], out)
+    first, second = tracer.head(args[0]), tracer.head(args[1])
+    if first is not None and second is not None:
+        return _sum_of(first, second, float(kwargs.get("alpha", 1)))
+    head, shift = first, _constant(tracer, args[1], out)
     if head is None or not head.complete or shift is None or kwargs:
         return None
     return head.then(None, shift.expand(out.shape[1]))
+
+
+def _subtracted(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Head | None:
+    first, second = tracer.head(args[0]), tracer.head(args[1])
+    if first is not None and second is not None:
+        return _sum_of(first, second, -float(kwargs.get("alpha", 1)))
+    shift = _constant(tracer, args[1], out)
+    return None if shift is None or kwargs else _shifted(tracer, (args[0], -shift), {}, out)
+
+
+def _sum_of(first: Head, second: Head, factor: float) -> Head | None:
+    """first + factor · second, two heads of the same maps: affine in them too."""
+    same = first.given is second.given and first.version == second.version and first.pooled == second.pooled
+    if not same or not first.complete:
+        return None
+    identity = torch.eye(first.given.shape[first.channel], dtype=torch.float64)
+    left, right = (identity if head.weight is None else head.weight for head in (first, second))
+    if left.shape != right.shape:
+        return None  # broadcast
+    biases = [b * f for b, f in ((first.bias, 1.0), (second.bias, factor)) if b is not None]
+    bias = sum(biases[1:], biases[0]) if biases else None
+    return replace(first, weight=left + right * (factor * second.scale / first.scale), bias=bias)
 
 
 def _constant(tracer: HeadTracer, value: Any, out: Tensor) -> Tensor | None:
@@ -212,6 +238,7 @@ _RULES: dict[str, _Rule] = {
     "mul": _scaled,
     "div": _divided,
     "add": _shifted,
+    "sub": _subtracted,
     **dict.fromkeys(("addmm", "mm"), _linear),
     **dict.fromkeys(
         ("native_batch_norm", "batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm

@@ -19,6 +19,7 @@ from ..seeding import stream
 from . import addresses, compiling, folding, layers, memory, outputs, passes, prepared, probe, room
 from .compiling import Compile
 from .preprocess import Preprocess
+from .sources.transformers import labels
 
 NO_GRADIENT = (
     "no gradient reaches the image: forward cuts it (detach, no_grad, integer or quantised layers); "
@@ -46,7 +47,7 @@ class Network:
     module      any nn.Module that takes one batch of pictures; DataParallel and compiled modules are unwrapped
     preprocess  what stands between pictures and the module; None: pictures in [0, 1] go in as they are, the number of
                 channels is the first convolution's, the size the first of 224, 32, 28, 64, 96, 299 that runs (see `notes`)
-    classes     names in the order of the scores; None: "0", "1", …
+    classes     names in the order of the scores; None: those of a Hugging Face network's `config.id2label`, else "0", "1", …
     output      picks the (b, classes) tensor out of what the module returns, where that is not plain
     batch       the only batch size that the module takes, for exports that fixed one
     multilabel  whether classes do not exclude each other: raw scores become probabilities by a sigmoid each, not a softmax
@@ -84,12 +85,14 @@ class Network:
         self._check_weights()
         self._begin()
         assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
+        self.reentrant = False
         self.preprocess, self._calls, scores = self._first_run(preprocess)
         if not preprocess:
             assumed.append(f"no size was given: {self.preprocess.height} px was assumed, the first that runs")
         self.classes = self._names(classes, scores.shape[1])
         self._width = len(self.classes)
         self.ending = outputs.ending(scores)
+        self.reentrant = outputs.reentrant(scores)
         self.link = links.link_of(self.ending, len(self.classes), self.multilabel)
         more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach()))
         self.notes = (*notes, *assumed, *more, *self._ending_note())
@@ -195,6 +198,14 @@ class Network:
                 "Give the Python module that was scripted or traced"
             )
 
+    def check_gradient(self) -> None:
+        """Raise if torch cannot give gradients through this network."""
+        if self.reentrant:
+            raise ModelError(
+                f"{self.name} must run without re-entrant checkpointing, through which torch gives no gradient of the picture, "
+                "got torch.utils.checkpoint(use_reentrant=True). Set use_reentrant=False, or turn checkpointing off."
+            )
+
     @contextmanager
     def reading(
         self, seed: int = 0, *, half: bool = False, programmed: bool = False, compile: Compile = "off", passes: int = 0
@@ -291,6 +302,8 @@ class Network:
         inputs = self._inputs(pictures, way.dtype, way.channels_last)
         with self._passes.one(way.module, numbers or self._passes.numbers(0)), self._guarded(pictures):
             read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
+        if pictures.requires_grad:
+            self.check_gradient()
         if inputs.dtype == torch.bfloat16:
             read = {address: tensor.float() for address, tensor in read.items()}
         if addresses.OUTPUT in wanted:
@@ -364,6 +377,9 @@ class Network:
         return preprocess, calls, scores
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
+        known = labels(self.module) if classes is None else None
+        if known is not None and len(known) == count:
+            return tuple(known)
         if classes is None:
             return tuple(str(index) for index in range(count))
         if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(name, str) for name in classes):

@@ -104,6 +104,20 @@ def _sigmoid_by_hand(node: Any, scores: Tensor) -> bool:
     return False
 
 
+def reentrant(scores: Tensor) -> bool:
+    """Whether the scores come through re-entrant checkpointing (`torch.utils.checkpoint(use_reentrant=True)`)."""
+    left: list[Any] = [scores.grad_fn]
+    met: set[Any] = {None}
+    while left:
+        node = left.pop()
+        if node not in met:
+            if node.name().startswith("CheckpointFunction"):
+                return True
+            met.add(node)
+            left += [before for before, _ in node.next_functions]
+    return False
+
+
 def _ending_by_numbers(scores: Tensor) -> str | None:
     if scores.shape[1] < 2 or not torch.isfinite(scores).all():
         return None

@@ -13,6 +13,7 @@ def load_torchvision(request: Request) -> Opened:
     models = _models()
     known = models.list_models(module=models)
     if request.name not in known:
+        _refuse_other_tasks(models, request.name)
         raise UnknownNameError("torchvision network", request.name, known)
     tags = models.get_model_weights(request.name)
     best = getattr(tags, "DEFAULT", None)
@@ -24,6 +25,31 @@ def load_torchvision(request: Request) -> Opened:
         raise UnknownNameError("weights", request.weights, [*tags.__members__, "none"])
     module = _made(models, request.name, None if request.weights == "none" else weights)
     return Opened(module, _preprocess(weights), weights.meta.get("categories") if weights else None)
+
+
+_TASKS = {
+    "segmentation": "a dictionary whose entry 'out' is (b, classes, h, w)",
+    "detection": "boxes, labels and scores of each picture",
+    "video": "scores of films (b, c, t, h, w), not of pictures",
+    "optical_flow": "the motion between two pictures",
+    "quantization": "scores of quantised weights, which have no gradient",
+}
+
+
+def _refuse_other_tasks(models: Any, name: str) -> None:
+    """Networks that torchvision has, but that are no classifiers of pictures."""
+    for task, result in _TASKS.items():
+        part = getattr(models, task, None)
+        if part is None or name not in models.list_models(module=part):
+            continue
+        way = {
+            "segmentation": "ph.Network(module, preprocess, output=lambda o: o['out'].mean((2, 3)))",
+            "detection": "ph.Network(module, preprocess, output=...), where output= picks a (b, classes) tensor",
+        }.get(task)
+        advice = f"Make it with torchvision.models.get_model and give it to {way}" if way else "Give a network of pictures"
+        raise ModelError(
+            f"torchvision:{name} must be a classifier of pictures, got a {task} network: it gives {result}. {advice}."
+        )
 
 
 def _models() -> Any:

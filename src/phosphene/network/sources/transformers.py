@@ -28,8 +28,15 @@ def load_transformers(request: Request) -> Opened:
         raise ModelError(
             f"hf:{request.name} cannot be had ({first_line(error)}); ORG/NAME of an image classifier, or its folder, is needed"
         ) from error
-    names = config.id2label
-    return Opened(module, _preprocess(library, request.name, config), [names[i] for i in sorted(names)])
+    return Opened(module, _preprocess(library, request.name, config), labels(module))
+
+
+def labels(module: Any) -> list[str] | None:
+    """The class names in a transformers network's configuration; None where there are none."""
+    names = getattr(getattr(module, "config", None), "id2label", None)
+    if not isinstance(names, dict) or not all(isinstance(key, int) for key in names):
+        return None
+    return [str(names[key]) for key in sorted(names)] if sorted(names) == list(range(len(names))) and names else None
 
 
 def _library() -> Any:
