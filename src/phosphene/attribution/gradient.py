@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..network.network import Read
+from ..errors import RequestError
+from ..network.network import NO_GRADIENT, Read
 from ..objectives.expression import values
 from ..objectives.units import OUTPUT
 from ..results.question import Question
@@ -66,9 +67,11 @@ def _gradients(question: Question, read: Read, pictures: Tensor, rows: Sequence[
 
 
 def _gradient(total: Tensor, leaf: Tensor, rule: rules.Rule) -> tuple[Tensor, int]:
-    """Zero where the total does not depend on the pictures; and how many rectifiers the rule acted on."""
+    """The gradient, and how many rectifiers the rule acted on."""
     if not total.requires_grad:
-        return torch.zeros_like(leaf), 0
+        raise RequestError(NO_GRADIENT)
     rectifiers = rules.obey(rule, total)
     (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
-    return torch.zeros_like(leaf) if gradient is None else gradient.detach(), rectifiers
+    if gradient is None:
+        raise RequestError(NO_GRADIENT)
+    return gradient.detach(), rectifiers

@@ -7,6 +7,7 @@ so is the largest channel where `std` differs between channels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -211,11 +212,17 @@ class IntegratedGradients(Sampled):
 
 
 def _completeness(total: float, rise: float) -> dict[str, float]:
+    if not math.isfinite(total) or not math.isfinite(rise):
+        return {}
     error = abs(total - rise) / abs(rise) if rise else float(total != 0)
     return {"sum": total, "rise": rise, "completeness_error": error}
 
 
 def _incomplete(numbers: dict[str, float]) -> tuple[str, ...]:
+    if not numbers:
+        return (
+            "the objective is not finite at the baseline, the mean picture, or on the way from it: completeness is not known",
+        )
     if numbers["completeness_error"] <= INCOMPLETE:
         return ()
     return (

@@ -95,7 +95,7 @@ class ScoreCam(_Weighing):
             low = mask.amin()
             return mean + (mask - low) / (mask.amax() - low).clamp(min=torch.finfo(mask.dtype).tiny) * (picture - mean)
 
-        half = prepared.wants_half(self.precision, question.net.dtype, question.net.device, (h, w))
+        half, _ = question.net.computes_half(self.precision, (h, w))
         worth = question.value_of([(i, k) for k in asked], seen, half).double()
         weights[asked] = worth.softmax(0).float()
         return weights

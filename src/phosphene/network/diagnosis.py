@@ -80,7 +80,9 @@ def _gradient(net: Network) -> Finding:
         if not scores.requires_grad:
             return Finding("class models can be drawn", "no", f"the output is detached from the picture: {NO_GRADIENT}")
         (gradient,) = torch.autograd.grad(scores.amax(1).sum(), pictures, allow_unused=True)
-    if gradient is None or not bool(gradient.any()):
+    if gradient is None:
+        return Finding("class models can be drawn", "no", NO_GRADIENT)
+    if not bool(gradient.any()):
         return Finding("class models can be drawn", "no", "the gradient of the scores at noise is zero everywhere")
     if not bool(torch.isfinite(gradient).all()):
         return Finding("class models can be drawn", "no", "the gradient of the scores at noise is not finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,8 +22,8 @@ from .preprocess import Preprocess
 from .sources.transformers import labels
 
 NO_GRADIENT = (
-    "no gradient reaches the image: forward cuts it (detach, no_grad, integer or quantised layers); "
-    "occlusion, rise and score_cam work without one"
+    "no gradient reaches the image: the objective does not depend on it, or forward cuts it (detach, no_grad, integer or "
+    "quantised layers); occlusion, rise and score_cam work without one"
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
@@ -241,6 +241,23 @@ class Network:
             way = ways.compiled(self.device)
         return partial(self._read, prepared.Ways(way, way), numbers=numbers)
 
+    def computes_half(self, precision: prepared.Precision, sides: tuple[int, int]) -> tuple[bool, tuple[str, ...]]:
+        """Whether to compute in bfloat16, and a note where "auto" would, but the network has parts that only run in float32."""
+        if not prepared.wants_half(precision, self.dtype, self.device, sides):
+            return False, ()
+        if precision == "auto":
+            few = self._few().requires_grad_(True)
+            try:
+                with torch.inference_mode(False), torch.enable_grad(), self.reading(half=True) as read:
+                    scores = read(few.clone(), {addresses.OUTPUT})[addresses.OUTPUT]
+                    if scores.requires_grad:
+                        torch.autograd.grad(scores.sum(), few, allow_unused=True)
+            except (ModelError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise
+                return False, (f"{self.name} does not run in bfloat16 (a part of it computes in float32): float32 was used",)
+        return True, ()
+
     def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
         """What a picture of this size more in a batch takes of memory until its gradient is known."""
         few = torch.zeros((2, self.preprocess.channels, *size), device=self.device)
@@ -300,7 +317,8 @@ class Network:
         numbers: passes.Numbers | None = None,
     ) -> dict[str, Tensor]:
         inputs = self._inputs(pictures, way.dtype, way.channels_last)
-        with self._passes.one(way.module, numbers or self._passes.numbers(0)), self._guarded(pictures):
+        turn = self._passes.one(way.module, numbers or self._passes.numbers(0))
+        with turn, self._guarded(pictures), _recurrent(way.module, inputs):
             read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
         if pictures.requires_grad:
             self.check_gradient()
@@ -443,6 +461,19 @@ class Network:
                 raise WeightsError(f"{self.name}: {name} is on the meta device and has no values. Load its weights first")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
+
+
+def _recurrent(module: nn.Module, inputs: Tensor) -> AbstractContextManager[None]:
+    """cuDNN off where a recurrent layer must give a gradient: in eval mode cuDNN has none."""
+    if not (
+        torch.is_grad_enabled() and inputs.requires_grad and any(isinstance(part, nn.RNNBase) for part in module.modules())
+    ):
+        return nullcontext()
+    cudnn = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(
+        False, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, cudnn.allow_tf32
+    )
+    return flags
 
 
 def _moved(pictures: Tensor, device: torch.device) -> Tensor:

@@ -48,14 +48,19 @@ def forward(
         change = changing.get((path, run))
         if change is None and (path, run) not in left:
             return None
-        tensor = first_tensor(given) if change is None else change(first_tensor(given))
+        own = first_tensor(given)
+        tensor = own.dequantize() if own.is_quantized else own  # a quantised layer's values, as numbers
+        if change is not None:
+            tensor = change(tensor)
         if (path, run) in left:
             read[path, run] = tensor
             if len(read) == len(left) and not to_end:
                 raise enough
             # A later in-place operation would overwrite what we read (ReLU(inplace=True) after a convolution).
             read[path, run] = tensor.clone()
-        return None if change is None else replaced(given, tensor)
+        if change is None:
+            return None
+        return replaced(given, _quantised_as(own, tensor) if own.is_quantized else tensor)
 
     output = None
     with watching(module, {path for path, _ in (*left, *changing)}, keep):
@@ -126,6 +131,13 @@ def first_tensor(given: Any, strict: bool = True) -> Any:
     if strict:
         raise RuntimeError(f"a module gave {type(given).__name__}, which holds no tensor")
     return None
+
+
+def _quantised_as(own: Tensor, tensor: Tensor) -> Tensor:
+    if own.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return torch.quantize_per_tensor(tensor, own.q_scale(), own.q_zero_point(), own.dtype)
+    axis = own.q_per_channel_axis()
+    return torch.quantize_per_channel(tensor, own.q_per_channel_scales(), own.q_per_channel_zero_points(), axis, own.dtype)
 
 
 def replaced(given: Any, tensor: Tensor) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import Interrupted, ModelError, RenderError, RequestError
 from ..network import addresses
-from ..network.network import Network, Read
+from ..network.network import NO_GRADIENT, Network, Read
 from ..network.receptive import Windows
 from ..objectives.expression import Objective, values
 from ..results.dreamt import Dream
@@ -191,6 +191,8 @@ def _climb(read: Read, objective: Objective, window: Tensor) -> tuple[Tensor, Te
     with torch.enable_grad():
         reached = values([objective], read(window, objective.reads))
         if not reached.requires_grad:
-            return reached, torch.zeros_like(window)
+            raise RenderError(f"{objective} cannot be dreamt: {NO_GRADIENT}")
         (gradient,) = torch.autograd.grad(reached.sum(), window, allow_unused=True)
-    return reached.detach(), torch.zeros_like(window) if gradient is None else gradient
+    if gradient is None:
+        raise RenderError(f"{objective} cannot be dreamt: {NO_GRADIENT}")
+    return reached.detach(), gradient

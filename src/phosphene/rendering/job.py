@@ -63,6 +63,7 @@ class Job:
     compile: Compile
     observers: tuple[Observer, ...]
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -98,8 +99,8 @@ class Job:
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
         check(compile)
-        half = prepared.wants_half(precision, net.dtype, net.device, size)
-        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256 or net.sha256())
+        half, notes = net.computes_half(precision, size)
+        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256 or net.sha256(), notes)
 
     @property
     def batch(self) -> int:
@@ -128,7 +129,7 @@ class Job:
             records,
             ascended.frames,
             steps,
-            self.net.notes,
+            (*self.net.notes, *self.notes),
             ascended.attribution,
         )
 

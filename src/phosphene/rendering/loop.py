@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RenderError
-from ..network.network import Read
+from ..network.network import NO_GRADIENT, Read
 from ..objectives.expression import Objective, values
 from .diversity import likeness_within, style
 from .observers import Frames
@@ -96,19 +96,26 @@ class Ascent:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""
         numbers = self._begun(0)
         notes: list[list[str]] = [[] for _ in self.names]
-        dead = self._gradientless(numbers)
+        dead, bad = self._gradientless(numbers)
+        self._check_gradient(numbers, dead)
         for attempt in range(1, STARTS + 1):
             if not dead.any():
                 break
             start = self._begun(attempt)
             other = torch.where(_column(dead, start.ndim), start, numbers)
-            woken = dead & ~self._gradientless(other)
+            woken = dead & ~self._gradientless(other)[0]
             numbers = torch.where(_column(woken, numbers.ndim), other, numbers)
             for i in woken.nonzero().flatten().tolist():
+                what = "not finite" if bad[i] else "zero"
                 notes[i].append(
-                    f"the gradient was zero at the usual start; start {attempt + 1} of {STARTS + 1}, noise, was taken"
+                    f"the gradient was {what} at the usual start; start {attempt + 1} of {STARTS + 1}, noise, was taken"
                 )
             dead = dead & ~woken
+        if (dead & bad).any():
+            name = self.objectives[int((dead & bad).nonzero()[0])]
+            raise RenderError(
+                f"the gradient of {name} is not finite at any of {STARTS + 1} starts; another recipe or size is needed"
+            )
         for i in dead.nonzero().flatten().tolist():
             notes[i].append(f"the gradient is zero at all {STARTS + 1} starts: a dead unit, the picture says nothing of it")
         return numbers.detach(), notes
@@ -121,10 +128,24 @@ class Ascent:
         recipe = self.recipe
         return Viewer(recipe.views, self.names, self.seeds, steps, recipe.border, recipe.samples)
 
-    def _gradientless(self, numbers: Tensor) -> Tensor:
+    def _gradientless(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(b,) where the gradient is zero everywhere or not finite; (b,) where it, or the value, is not finite."""
         # Seen as at the first step, by a viewer of its own: no random number of the ascent is used up.
-        _, gradient = self._climb(self._pictures(numbers), self._viewer(1), 0)
-        return ~gradient.flatten(1).any(1)
+        reached, gradient = self._climb(self._pictures(numbers), self._viewer(1), 0)
+        bad = ~(torch.isfinite(gradient).flatten(1).all(1) & torch.isfinite(reached))
+        return bad | ~gradient.flatten(1).any(1), bad
+
+    def _check_gradient(self, numbers: Tensor, dead: Tensor) -> None:
+        """Raise if the network cuts the gradient of an objective: no start would help."""
+        if not dead.any():
+            return
+        pictures = self._pictures(numbers).requires_grad_(True)
+        given = self.read(self._viewer(1)(pictures, 0, self.mean), self._addresses)
+        rows = {address: tensor[:1] for address, tensor in given.items()}
+        for i in dead.nonzero().flatten().tolist():
+            value = self.objectives[i]({address: rows[address] for address in self.objectives[i].reads}).sum()
+            if not value.requires_grad or torch.autograd.grad(value, pictures, allow_unused=True, retain_graph=True)[0] is None:
+                raise RenderError(f"{self.objectives[i]} cannot be rendered: {NO_GRADIENT}")
 
     def _climb(self, pictures: Tensor, view: Viewer, step: int) -> tuple[Tensor, Tensor]:
         """The objectives' values (b,), over all views of a picture, and their gradient at the pictures."""
