@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,13 +30,14 @@ class Group:
     address: str | None = None
     picked: tuple[int, ...] | None = None
     objectives: tuple[Objective, ...] = ()
+    last: bool = False  # whether the layer puts its channels last
 
     def values(self, given: Mapping[str, Tensor]) -> Tensor:
         """(b, units, places), float32"""
         if self.address is None:
             return torch.stack([objective(given) for objective in self.objectives], 1).float()[:, :, None]
         tensor = given[self.address]
-        tensor = tensor.movedim(2, 1) if tensor.ndim == 3 else tensor  # tokens: their channels stand last
+        tensor = tensor.movedim(-1, 1) if tensor.ndim == 3 or self.last else tensor  # those of tokens stand last too
         if self.picked is not None:
             tensor = tensor[:, list(self.picked)]
         return tensor.flatten(2).float() if tensor.ndim > 2 else tensor[:, :, None].float()
@@ -68,11 +69,13 @@ class Asked:
 def asked(net: Network, objectives: Objective | str | Sequence[Objective | str]) -> Asked:
     """What is to be ranked, checked against the network. Texts may name many units: channel:stage3.0:*."""
     shapes: dict[str, tuple[int, ...]] = {}
-    nothing = net.preprocess.mean_picture()
+    last: set[str] = set()
 
     def shape(address: str) -> tuple[int, ...]:
         if address not in shapes:
-            shapes[address] = tuple(net.features(nothing, address).shape[1:])
+            found, channels_last = net.layouts({address})
+            shapes[address] = found[address]
+            last.update(channels_last)
         return shapes[address]
 
     def channels(address: str) -> int:
@@ -86,10 +89,11 @@ def asked(net: Network, objectives: Objective | str | Sequence[Objective | str])
     bound = tuple(one.bound(lambda photo, address: _features(net, photo, address)) for one in resolved)
     for one in bound:
         one.check({address: shape(address) for address in one.reads})
-    return Asked(bound, _groups(bound, shapes), shapes)
+    bound = tuple(one.laid_out(last) for one in bound)
+    return Asked(bound, _groups(bound, shapes, last), shapes)
 
 
-def _groups(objectives: Sequence[Objective], shapes: Shapes) -> tuple[Group, ...]:
+def _groups(objectives: Sequence[Objective], shapes: Shapes, last: Collection[str]) -> tuple[Group, ...]:
     layers: dict[str, list[tuple[int, int]]] = {}
     others: list[int] = []
     for row, objective in enumerate(objectives):
@@ -102,7 +106,7 @@ def _groups(objectives: Sequence[Objective], shapes: Shapes) -> tuple[Group, ...
     for address, pairs in layers.items():
         picked = tuple(index for _, index in pairs)
         every = picked == tuple(range(kinds.channels_of(shapes[address])))
-        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked))
+        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked, last=address in last))
     if others:
         found.append(Group(tuple(others), objectives=tuple(objectives[row] for row in others)))
     return tuple(found)

@@ -53,7 +53,7 @@ def stages(net: Network) -> tuple[str, ...]:
     found: dict[tuple[int, int], str] = {}
     rows = net.layers()
     for row in rows:
-        grid = grid_of(row.shape, net.preprocess.sides)
+        grid = grid_of(row.shape, net.preprocess.sides) if row.by_image else None
         if grid is not None:
             found[grid.size] = row.address
     kept = set(found.values())

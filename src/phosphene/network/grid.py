@@ -54,6 +54,12 @@ def grid_of(shape: tuple[int, ...], picture: Pair, known: Collection[Pair] = ())
     return tokens_of(shape[0], picture, known) if len(shape) == 2 and shape[1] > 1 else None
 
 
+def channels_last(shape: tuple[int, ...], picture: Pair) -> bool:
+    """Whether a module that gives `shape` (without the batch axis) puts its channels last, as (h, w, k)."""
+    grid = grid_of(shape, picture) if len(shape) == 3 else None
+    return grid is not None and grid.layout == "bhwk"
+
+
 def _fits(size: Pair, picture: Pair) -> bool:
     (h, w), (rows, columns) = size, picture
     return h * w > 1 and h <= rows and w <= columns and abs(h * columns - w * rows) <= _SLACK * max(rows, columns)

@@ -20,7 +20,8 @@ from .tracing import Tracer
 class Layer:
     """A module that runs, with what its units see.
 
-    shape: of what it gives for one picture, without the batch axis; calls: how often it runs in one forward pass.
+    shape: of what it gives for one picture, without the batch axis; calls: how often it runs in one forward pass;
+    by_image: whether the first axis is the image; else it is windows, patches or a table, and the layer cannot be asked.
     """
 
     address: str
@@ -28,6 +29,7 @@ class Layer:
     shape: tuple[int, ...]
     calls: int
     receptive_field: ReceptiveField | None
+    by_image: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,7 +49,11 @@ def describe(module: nn.Module, inputs: Tensor, channels_last: bool) -> tuple[La
     if lacking:
         fields.update(_followed(module, inputs.clone(), channels_last, calls, lacking, picture))
     kinds = {path: type(module.get_submodule(path)).__name__ for path in given}
-    return tuple(Layer(path, kinds[path], shape[1:], calls[path], fields[path]) for path, shape in given.items())
+    rows = []
+    for path, shape in given.items():
+        by_image = shape[0] == len(inputs)
+        rows.append(Layer(path, kinds[path], shape[1:], calls[path], fields[path], by_image))
+    return tuple(rows)
 
 
 def _traced(

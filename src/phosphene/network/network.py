@@ -18,6 +18,7 @@ from ..errors import ModelError, OutputError, RequestError, UnknownNameError, We
 from ..seeding import stream
 from . import addresses, compiling, folding, layers, memory, outputs, passes, prepared, probe, room
 from .compiling import Compile
+from .grid import channels_last
 from .preprocess import Preprocess
 from .sources.transformers import labels
 
@@ -170,6 +171,17 @@ class Network:
         with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
             return read(self._checked(pictures), {address})[address]
 
+    def layouts(
+        self, wanted: Collection[str], size: tuple[int, int] | None = None
+    ) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
+        """Shapes of what addresses give for one picture, channels first: (k, h, w), (n, k) or (k,); and which put them last."""
+        picture = self.preprocess.mean_picture(size)
+        with torch.no_grad(), self.reading() as read:
+            shapes = {address: tuple(tensor.shape[1:]) for address, tensor in read(picture, wanted).items()}
+        sides = (int(picture.shape[-2]), int(picture.shape[-1]))
+        last = frozenset(a for a, shape in shapes.items() if a != addresses.OUTPUT and channels_last(shape, sides))
+        return {a: (shape[2], *shape[:2]) if a in last else shape for a, shape in shapes.items()}, last
+
     def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
         self._check_layers()
@@ -320,6 +332,7 @@ class Network:
         turn = self._passes.one(way.module, numbers or self._passes.numbers(0))
         with turn, self._guarded(pictures), _recurrent(way.module, inputs):
             read, output = probe.forward(way.module, inputs, wanted, self._calls, changes)
+        self._check_rows(read, {len(pictures), rows})
         if pictures.requires_grad:
             self.check_gradient()
         if inputs.dtype == torch.bfloat16:
@@ -327,6 +340,15 @@ class Network:
         if addresses.OUTPUT in wanted:
             read[addresses.OUTPUT] = outputs.unpack(output, self._output, rows, self._width)
         return read
+
+    def _check_rows(self, read: Mapping[str, Tensor], rows: Collection[int]) -> None:
+        """Raise where a layer's first axis is not the image's: windows, patches and tables have no image of their own."""
+        for address, tensor in read.items():
+            if tensor.ndim == 0 or tensor.shape[0] not in rows:
+                raise RequestError(
+                    f"layer {address} gives {tuple(tensor.shape)} for {max(rows)} images: its first axis must be the image, "
+                    "not windows, patches or a table. Ask a layer before or after it"
+                )
 
     def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
         inputs = self.preprocess.forward(_moved(pictures, self.device)).to(dtype or self.dtype)

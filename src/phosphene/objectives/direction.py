@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -29,6 +29,7 @@ class Direction(Plain):
     vector: tuple[float, ...]
     power: float = 0.0
     source: str | None = field(default=None, compare=False)
+    last: bool = field(default=False, compare=False)  # whether the layer puts its channels last
 
     @property
     def reads(self) -> frozenset[str]:
@@ -36,7 +37,7 @@ class Direction(Plain):
 
     def __call__(self, activations: Activations) -> Tensor:
         given = activations[self.address]
-        f = given if given.ndim in (2, 3) else given.movedim(1, -1)
+        f = given if given.ndim in (2, 3) or self.last else given.movedim(1, -1)
         vector = given.new_tensor(self.vector)
         along = f @ vector
         if self.power:
@@ -46,6 +47,9 @@ class Direction(Plain):
 
     def inlined(self) -> Self:
         return replace(self, source=None)
+
+    def laid_out(self, last: Collection[str]) -> Self:
+        return replace(self, last=self.address in last)
 
     def check(self, shapes: Shapes) -> None:
         channels = channels_of(shapes[self.address])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Protocol
@@ -43,8 +43,12 @@ class Unit(Protocol):
         """Itself, as a record keeps it: with what a file holds, or pinned to it."""
         ...
 
+    def laid_out(self, last: Collection[str]) -> Unit:
+        """Itself, for a network in which these addresses put their channels last."""
+        ...
+
     def check(self, shapes: Shapes) -> None:
-        """Raise unless it is inside these shapes."""
+        """Raise unless it is inside these shapes (channels first)."""
         ...
 
 
@@ -150,6 +154,10 @@ class Objective:
     def inlined(self) -> Objective:
         """Itself, with what it read from files in its text, or pinned to the file's digest."""
         return Objective(tuple((c, unit.inlined()) for c, unit in self.terms))
+
+    def laid_out(self, last: Collection[str]) -> Objective:
+        """Itself, for a network in which these addresses put their channels last."""
+        return Objective(tuple((c, unit.laid_out(last)) for c, unit in self.terms)) if last else self
 
     def check(self, shapes: Shapes) -> None:
         """Raise unless every unit is inside these shapes (without the batch axis)."""

@@ -65,7 +65,7 @@ class Likeness(Plain):
         return replace(self, source=None if self.source is None else f"{file_of(self.source)}#{self.digest}")
 
     def check(self, shapes: Shapes) -> None:
-        if self.features is not None and tuple(self.features.shape[1:]) != tuple(shapes[self.address]):
+        if self.features is not None and sorted(self.features.shape[1:]) != sorted(shapes[self.address]):
             has = tuple(self.features.shape[1:])
             raise RequestError(f"{self} has features {has}; {self.address} gives {tuple(shapes[self.address])}")
 

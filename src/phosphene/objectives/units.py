@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, overload
 
@@ -30,6 +30,9 @@ class Plain:
         return self
 
     def inlined(self) -> Self:
+        return self
+
+    def laid_out(self, last: Collection[str]) -> Self:
         return self
 
 
@@ -76,6 +79,7 @@ class Neuron(Plain):
 
     address: str
     place: tuple[int, ...]
+    last: bool = field(default=False, compare=False)  # whether the layer puts its channels last
 
     @property
     def reads(self) -> frozenset[str]:
@@ -84,9 +88,9 @@ class Neuron(Plain):
     def __call__(self, activations: Activations) -> Tensor:
         given = activations[self.address]
         channel, *rest = self.place
-        if given.ndim == 3:
-            return given[:, rest[0], channel]
-        for place in self.place:
+        if given.ndim == 3 or self.last:
+            rest.append(channel)
+        for place in rest if given.ndim == 3 or self.last else self.place:
             given = given[:, place]
         return given
 
@@ -100,6 +104,9 @@ class Neuron(Plain):
         for name, value, side in zip(names, self.place, sides, strict=False):
             _inside(name, value, side, self.address)
 
+    def laid_out(self, last: Collection[str]) -> Self:
+        return replace(self, last=self.address in last)
+
     def __str__(self) -> str:
         return f"neuron:{quoted(self.address)}:{','.join(map(str, self.place))}"
 
@@ -110,6 +117,7 @@ class Channel(Plain):
 
     address: str
     index: int
+    last: bool = field(default=False, compare=False)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -117,11 +125,14 @@ class Channel(Plain):
 
     def __call__(self, activations: Activations) -> Tensor:
         given = activations[self.address]
-        one = given[:, :, self.index] if given.ndim == 3 else given[:, self.index]
+        one = given[..., self.index] if given.ndim == 3 or self.last else given[:, self.index]
         return one.flatten(1).mean(1) if one.ndim > 1 else one
 
     def check(self, shapes: Shapes) -> None:
         _inside("channel", self.index, channels_of(shapes[self.address]), self.address)
+
+    def laid_out(self, last: Collection[str]) -> Self:
+        return replace(self, last=self.address in last)
 
     def __str__(self) -> str:
         return f"channel:{quoted(self.address)}:{self.index}"

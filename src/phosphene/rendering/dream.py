@@ -107,7 +107,7 @@ def _resolved(net: Network, objective: Objective | str) -> Objective:
         if isinstance(unit, Likeness):
             raise RequestError(f"objective {shown(str(unit))} compares whole pictures, a dream reads tiles; guide= is for that")
     net.check_addresses(wanted.reads)
-    return wanted
+    return wanted.laid_out(net.layouts(wanted.reads)[1])
 
 
 def _fitted(net: Network, picture: Tensor, name: str) -> Tensor:

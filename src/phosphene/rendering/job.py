@@ -14,7 +14,7 @@ from ..network import prepared
 from ..network.compiling import Compile, check
 from ..network.network import Network, Read
 from ..network.preprocess import Preprocess
-from ..objectives.expression import Objective, Shapes, values
+from ..objectives.expression import Objective, values
 from ..objectives.likeness import file_of
 from ..objectives.spec import coerce
 from ..objectives.units import OUTPUT, ClassUnit
@@ -88,12 +88,12 @@ class Job:
         if recipe.diversity:
             reads |= {_apart_at(recipe, together)}
         net.check_addresses(reads)
-        shapes = _shapes(net, reads, size)
+        shapes, last = net.layouts(reads, size)  # also shows whether the network runs on pictures of this size
         # By identity: logit(1) and the text logit:1 are equal, yet may name two classes.
         bound = {
             key: one.resolved(net.index, net.link).bound(_features(net, size)) for key, one in {id(o): o for o in asked}.items()
         }
-        items = tuple(Wanted(one, bound[id(one)], seed) for one, seed in zip(asked, seeds, strict=True))
+        items = tuple(Wanted(one, bound[id(one)].laid_out(last), seed) for one, seed in zip(asked, seeds, strict=True))
         for item in items:
             item.resolved.check(shapes)
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
@@ -214,10 +214,3 @@ def sides(net: Network, size: int | tuple[int, int] | None) -> tuple[int, int]:
 
 def _reads(items: Sequence[Wanted]) -> frozenset[str]:
     return frozenset().union(*(item.resolved.reads for item in items))
-
-
-def _shapes(net: Network, reads: frozenset[str], size: tuple[int, int]) -> Shapes:
-    """What the addresses give for one picture of this size; also shows whether the network runs on it."""
-    with torch.inference_mode(False), torch.no_grad(), net.reading() as read:
-        given = read(net.preprocess.mean_picture(size), reads)
-    return {address: tuple(tensor.shape[1:]) for address, tensor in given.items()}

@@ -73,8 +73,7 @@ class Question:
             found = {
                 key: one.resolved(net.index, net.link).bound(_features(net)) for key, one in {id(o): o for o in asked}.items()
             }
-            resolved = tuple(found[id(one)] for one in asked)
-            _check(net, resolved)
+            resolved = _checked(net, tuple(found[id(one)] for one in asked))
         return cls(net, pictures, asked, resolved, names, checks.seed(seed), at_once)
 
     def __len__(self) -> int:
@@ -212,13 +211,16 @@ def _features(net: Network) -> Callable[[Tensor | str, str], Tensor]:
     return features
 
 
-def _check(net: Network, objectives: Sequence[Objective]) -> None:
-    """Whether the objectives are inside the network. Class indices are, since `Network.index` found them."""
+def _checked(net: Network, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+    """The objectives as this network's layers are laid out, if they are inside it.
+
+    Class indices are, since `Network.index` found them.
+    """
     reads = frozenset().union(*(objective.reads for objective in objectives))
     if reads == {OUTPUT}:
-        return
+        return objectives
     net.check_addresses(reads)
-    with torch.no_grad(), net.reading() as read:
-        shapes = {a: tuple(t.shape[1:]) for a, t in read(net.preprocess.mean_picture(), reads).items()}
+    shapes, last = net.layouts(reads)
     for objective in objectives:
         objective.check(shapes)
+    return tuple(objective.laid_out(last) for objective in objectives)
