@@ -16,10 +16,19 @@ def test_an_address_is_a_path_and_a_run() -> None:
     assert split("stem") == ("stem", None)
 
 
-@pytest.mark.parametrize("address", ["relu@", "relu@x", "relu@-1", "relu@1@2", "relu@²", "relu@1.0"])
+@pytest.mark.parametrize("address", ["relu@", "relu@x", "relu@-1", "relu@²", "relu@1.0"])
 def test_a_run_is_a_number(address: str) -> None:
     with pytest.raises(RequestError, match="after @ stands the number of the run, from 0"):
         split(address)
+
+
+def test_a_module_may_have_the_sign_in_its_name() -> None:
+    calls = {**CALLS, "heads.p@2": 2}
+    assert split("heads.p@2", calls) == ("heads.p@2", None)
+    assert split("heads.p@2@1", calls) == ("heads.p@2", 1)
+    check(["heads.p@2", "heads.p@2@1"], calls)
+    with pytest.raises(UnknownNameError, match="no layer 'relu@1'"):
+        check(["relu@1@2"], CALLS)
 
 
 @pytest.mark.parametrize("address", ["", "stem", "relu", "relu@0", "relu@2"])

@@ -98,7 +98,7 @@ class _Meter:
         one = given[0].detach()
         sizes = one.abs().double()
         same = (one.numel(), float(sizes.sum()), float((sizes**2).sum()), float(sizes.max()))
-        path = addresses.split(run)[0]
+        path = addresses.split(run, self._net.calls)[0]
         kind = type(self._net.module.get_submodule(path)).__name__
         grid = grid_of(tuple(one.shape), self._net.preprocess.sides)
         channels = grid.maps(given)[0].flatten(1) if grid else one.reshape(one.shape[0], -1)
@@ -122,7 +122,7 @@ class _Watcher:
 
 
 def _maps(net: Network, address: str, given: Tensor, picture: Tensor, image: str, record: Record) -> ChannelMaps:
-    path = addresses.split(address)[0]
+    path = addresses.split(address, net.calls)[0]
     kind = type(net.module.get_submodule(path)).__name__ if path else "scores"
     values, notes = _channels(net, address, given, picture)
     values = values.detach().cpu().float().clone()

@@ -66,7 +66,7 @@ def _found(net: Network, layer: str | None) -> tuple[str, Kernel, tuple[str, ...
         first = next((path for path in net.calls if _kernel(net.module.get_submodule(path), nn.Conv2d)), None)
         return _found(net, first or next(iter(_kernels(net, "")), addresses.OUTPUT))
     net.check_addresses({layer})
-    path = addresses.split(layer)[0]
+    path = addresses.split(layer, net.calls)[0]
     if not path:
         raise RequestError(f"{net.name} has no convolution and no linear layer; filters are those of one")
     module = net.module.get_submodule(path)

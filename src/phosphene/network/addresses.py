@@ -5,7 +5,7 @@ A module that runs several times in one forward pass (a shared ReLU) is meant at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import nn
 
@@ -14,15 +14,15 @@ from ..errors import RequestError, UnknownNameError, shown
 OUTPUT = ""
 
 
-def split(address: str) -> tuple[str, int | None]:
-    """The path and the run of an address.
+def split(address: str, known: Collection[str] = ()) -> tuple[str, int | None]:
+    """The path and the run of an address; one that is a `known` path as it stands is that path.
 
-    >>> split("layer1.0.relu@1"), split("stem.0")
-    (('layer1.0.relu', 1), ('stem.0', None))
+    >>> split("layer1.0.relu@1"), split("stem.0"), split("heads.p@2", {"heads.p@2"})
+    (('layer1.0.relu', 1), ('stem.0', None), ('heads.p@2', None))
     """
-    path, at, run = address.partition("@")
-    if not at:
-        return path, None
+    path, at, run = address.rpartition("@")
+    if not at or address in known:
+        return address, None
     if not (run.isascii() and run.isdigit()):
         raise RequestError(f"address {shown(address)}; after @ stands the number of the run, from 0")
     return path, int(run)
@@ -31,7 +31,7 @@ def split(address: str) -> tuple[str, int | None]:
 def check(addresses: Iterable[str], calls: Mapping[str, int]) -> None:
     """Raise unless every address leads to a module that runs; `calls` says how often each path does."""
     for address in addresses:
-        path, run = split(address)
+        path, run = split(address, calls)
         if path == OUTPUT and run is None:
             continue
         if path not in calls:

@@ -246,7 +246,7 @@ class Network:
         if ways is None:
             with self._twin.running() as module:
                 ways = self._ways(module, half, programmed)
-        return ways.told_of({addresses.split(address)[0] for address in wanted})
+        return ways.told_of({addresses.split(address, self._calls)[0] for address in wanted})
 
     def _compiled(self, ways: prepared.Ways, numbers: passes.Numbers) -> Read:
         with self._passes.turn:
@@ -307,7 +307,7 @@ class Network:
     ) -> dict[str, Tensor]:
         self.check_addresses({*wanted, *(changes or {})})
         with self._passes.turn:
-            way = ways.of({addresses.split(address)[0] for address in (*wanted, *(changes or {}))})
+            way = ways.of({addresses.split(address, self._calls)[0] for address in (*wanted, *(changes or {}))})
         if self.batch is None or not len(pictures):
             return self._read_once(way, pictures, wanted, changes, rows or len(pictures), numbers)
         if changes:

@@ -76,7 +76,7 @@ def forward(
 
 
 def _run(address: str, calls: Mapping[str, int]) -> tuple[str, int]:
-    path, run = addressing.split(address)
+    path, run = addressing.split(address, calls)
     return path, calls[path] - 1 if run is None else run
 
 

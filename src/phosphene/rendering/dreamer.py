@@ -175,7 +175,7 @@ class Dreamer:
 
 def _tilings(net: Network, objective: Objective, sizes: Sequence[Sides], tile: int) -> dict[Sides, Tiling]:
     """By size: how each octave is cut, given what a unit of the objective's layers sees."""
-    wanted = {addresses.split(address)[0] for address in objective.reads}
+    wanted = {addresses.split(address, net.calls)[0] for address in objective.reads}
     fields = {layer.address: layer.receptive_field for layer in net.layers() if layer.address in wanted}
     known = [seen for address in wanted if (seen := fields.get(address)) is not None and not isinstance(seen, Windows)]
     if len(known) < len(wanted):  # the raw scores, no line of windows, or a layer of features: such a unit sees all there is
