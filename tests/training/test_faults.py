@@ -113,9 +113,12 @@ def test_a_full_disk_is_told_once() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_where_warnings_are_errors_the_training_goes_on_too(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_where_warnings_are_errors_the_training_goes_on_too(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     def handler(shown: Shown) -> None:
-        raise OSError("gone")
+        raise error("gone")
 
     _, net = small.network()
     watch = small.watch(net).on_val().with_handler(handler)

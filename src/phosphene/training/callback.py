@@ -139,7 +139,7 @@ class Callback(Fluent):
     def _rehearsed(self) -> float:
         try:
             return self.rehearse(self.net, self._items())
-        except Exception as error:  # as in `_draw`, which will meet it again if it lasts
+        except (Exception, SystemExit) as error:  # as in `_draw`, which will meet it again if it lasts
             self._problems.report(self, f"{self.kind} were not tried: {first_line(error)}")
             return 0.0
 
@@ -151,7 +151,7 @@ class Callback(Fluent):
             # A validation may run in inference mode, whose tensors no gradient passes.
             with torch.inference_mode(False):
                 pictures = self.draw(net, self._items(), moment)
-        except Exception as error:  # whatever a network in training does, it must not end the training
+        except (Exception, SystemExit) as error:  # whatever a network in training does, it must not end the training
             self._problems.report(self, f"{self.kind} were not drawn at {moment}: {first_line(error)}")
             return
         self.drawings += 1
@@ -171,7 +171,7 @@ class Callback(Fluent):
     def _trying(self, act: Callable[[], object], sink: Sink) -> None:
         try:
             act()
-        except Exception as error:  # a full disk, a logger that is gone: a picture is worth no training
+        except (Exception, SystemExit) as error:  # a full disk, a logger that is gone: a picture is worth no training
             self._problems.report(sink, f"{type(sink).__name__} failed: {first_line(error)}; the training goes on without it")
 
     def _grid(self, pictures: list[Shown]) -> Shown:

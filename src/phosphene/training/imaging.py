@@ -205,7 +205,7 @@ class Imaging:
         try:
             for i in places:
                 handler(pictures[i], i, state)
-        except Exception as error:  # a full disk, a logger that is gone: a picture is worth no training
+        except (Exception, SystemExit) as error:  # a full disk, a logger that is gone: a picture is worth no training
             self._problems.report(handler, f"a sink failed: {first_line(error)}; the training goes on without it")
 
     def _when(self, phase: str) -> Self:
