@@ -91,7 +91,7 @@ def weights_of(net: ph.Network) -> dict[str, torch.Tensor]:
     ("make", "words"),
     [
         ("truncated", r"w\.safetensors is not a whole safetensors file"),
-        ("empty", r"w\.safetensors is not a whole safetensors file"),
+        ("empty", r"w\.safetensors is not a checkpoint: it is empty"),
         ("shape", r"w\.safetensors: classifier\.bias is \(7,\); the network has \(10,\)"),
         ("missing", r"w\.safetensors does not fit DemoNet: 1 missing \(classifier\.bias\)"),
         ("nan", r"not finite|NaN|nan"),

@@ -406,7 +406,6 @@ def test_two_turns_undo_each_other() -> None:
         ({"base": "nonsense"}, "no recipe 'nonsense'"),
         ({"size": 0}, "size is 0"),
         ({"classes": []}, "no classes; a sequence of names or indices is needed"),
-        ({"classes": "cat"}, "no classes; a sequence of names or indices is needed"),
         ({"classes": ["kat"]}, "no class 'kat'; nearest: cat"),
     ],
 )

@@ -120,3 +120,25 @@ def test_layers_of_windows_are_refused_and_told(windows: ph.Network) -> None:
         with pytest.raises(ph.PhospheneError, match=r"layer inner gives .* its first axis must be the image"):
             ask()
     assert [maps.layer for maps in ph.activations(windows, PICTURES[:1]).maps] == ["stem"]
+
+
+def test_maps_whose_shape_happens_to_fit_have_their_channels_first() -> None:
+    torch.manual_seed(0)
+    narrow = nn.Conv2d(3, 32, 3, padding=1, stride=(1, 2))  # (32, 32, 16) of pictures of 32 × 32
+    net = ph.Network(nn.Sequential(narrow, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3)), ph.Preprocess(size=32))
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert net.layouts({"0"}) == ({"0": (32, 32, 16)}, frozenset())
+    found = [item.score for item in ph.explain(net, pictures, "channel:0:31").items]
+    torch.testing.assert_close(torch.tensor(found), net.features(pictures, "0")[:, 31].mean((1, 2)))
+
+
+def test_an_objective_laid_out_for_one_network_can_be_laid_out_for_another() -> None:
+    objective = ph.channel("wide", 1).laid_out({"wide"})
+    activations = {"wide": torch.rand(2, 4, 3, 5)}
+    assert not torch.equal(objective(activations), ph.channel("wide", 1)(activations))
+    assert torch.equal(objective.laid_out(())(activations), ph.channel("wide", 1)(activations))
+
+
+def test_features_of_another_layout_are_not_compared(last: ph.Network) -> None:
+    matched = ph.match("wide", PICTURES[:1])
+    assert ph.explain(last, PICTURES[:1], matched).items[0].score == pytest.approx(0, abs=1e-6)

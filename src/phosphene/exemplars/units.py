@@ -87,9 +87,10 @@ def asked(net: Network, objectives: Objective | str | Sequence[Objective | str])
         raise RequestError("no objectives; at least one is needed, such as channel:LAYER:*")
     resolved = dict.fromkeys(one.resolved(net.index, net.link) for one in wanted)
     bound = tuple(one.bound(lambda photo, address: _features(net, photo, address)) for one in resolved)
-    for one in bound:
-        one.check({address: shape(address) for address in one.reads})
+    every = {address: shape(address) for one in bound for address in one.reads}
     bound = tuple(one.laid_out(last) for one in bound)
+    for one in bound:
+        one.check(every)
     return Asked(bound, _groups(bound, shapes, last), shapes)
 
 

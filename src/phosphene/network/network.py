@@ -27,6 +27,7 @@ NO_GRADIENT = (
     "quantised layers); occlusion, rise and score_cam work without one"
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
+_CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
 Changes = Mapping[str, probe.Change]
 
@@ -82,6 +83,7 @@ class Network:
         self.multilabel = bool(multilabel)
         self._width = len(classes) if isinstance(classes, Sequence) else None
         self._hashed: tuple[object, str] | None = None
+        self._last: dict[tuple[str, tuple[int, int]], bool] = {}  # of `layouts`
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
         self._check_weights()
         self._begin()
@@ -179,8 +181,27 @@ class Network:
         with torch.no_grad(), self.reading() as read:
             shapes = {address: tuple(tensor.shape[1:]) for address, tensor in read(picture, wanted).items()}
         sides = (int(picture.shape[-2]), int(picture.shape[-1]))
-        last = frozenset(a for a, shape in shapes.items() if a != addresses.OUTPUT and channels_last(shape, sides))
+        last = self._channels_last({a: shape for a, shape in shapes.items() if channels_last(shape, sides)}, sides)
         return {a: (shape[2], *shape[:2]) if a in last else shape for a, shape in shapes.items()}, last
+
+    def _channels_last(self, shapes: Mapping[str, tuple[int, ...]], sides: tuple[int, int]) -> frozenset[str]:
+        """Which of these layers put their channels last, of those that their shape for pictures of (h, w) makes likely.
+
+        At twice the size (h, w) of a layer change and its channels do not; where the network takes no other size, a module
+        that is made for (b, k, h, w) does not put them last.
+        """
+        unseen = {a: shape for a, shape in shapes.items() if (a, sides) not in self._last}
+        if unseen:
+            try:
+                with torch.no_grad(), self.reading() as read:
+                    larger = read(self.preprocess.mean_picture((2 * sides[0], 2 * sides[1])), unseen)
+                found = {a: larger[a].shape[3] == s[2] and s[:2] != tuple(larger[a].shape[1:3]) for a, s in unseen.items()}
+                found = {a: yes and larger[a].shape[1] != unseen[a][0] for a, yes in found.items()}
+            except (ModelError, RequestError):
+                parts = {a: self.module.get_submodule(addresses.split(a, self._calls)[0]) for a in unseen}
+                found = {a: not isinstance(part, _CHANNELS_FIRST) for a, part in parts.items()}
+            self._last.update({(a, sides): yes for a, yes in found.items()})
+        return frozenset(a for a in shapes if self._last[a, sides])
 
     def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""

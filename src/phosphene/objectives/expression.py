@@ -157,7 +157,7 @@ class Objective:
 
     def laid_out(self, last: Collection[str]) -> Objective:
         """Itself, for a network in which these addresses put their channels last."""
-        return Objective(tuple((c, unit.laid_out(last)) for c, unit in self.terms)) if last else self
+        return Objective(tuple((c, unit.laid_out(last)) for c, unit in self.terms))
 
     def check(self, shapes: Shapes) -> None:
         """Raise unless every unit is inside these shapes (without the batch axis)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -37,6 +37,7 @@ class Likeness(Plain):
     source: str | None = field(default=None, compare=False)
     picture: Tensor | None = field(default=None, compare=False, repr=False)
     features: Tensor | None = field(default=None, compare=False, repr=False)
+    last: bool = field(default=False, compare=False, repr=False)  # whether the layer puts its channels last
 
     @property
     def reads(self) -> frozenset[str]:
@@ -64,9 +65,14 @@ class Likeness(Plain):
         """With the picture's digest in its text, so that a record cannot mean another picture."""
         return replace(self, source=None if self.source is None else f"{file_of(self.source)}#{self.digest}")
 
+    def laid_out(self, last: Collection[str]) -> Self:
+        return replace(self, last=self.address in last)
+
     def check(self, shapes: Shapes) -> None:
-        if self.features is not None and sorted(self.features.shape[1:]) != sorted(shapes[self.address]):
-            has = tuple(self.features.shape[1:])
+        if self.features is None:
+            return
+        has = tuple(self.features.shape[1:])
+        if (has[2], *has[:2]) != shapes[self.address] if self.last else has != tuple(shapes[self.address]):
             raise RequestError(f"{self} has features {has}; {self.address} gives {tuple(shapes[self.address])}")
 
     def __str__(self) -> str:

@@ -192,7 +192,7 @@ def small(pictures: Tensor, side: int) -> Tensor:
 
 def _neighbour(one: Neighbour, by: str) -> contact_sheet.Tile:
     name = one.label if one.label is not None else Path(one.id).name
-    return _tile(one.image(), name, f"seen as {one.prediction}", f"{by} {round(one.distance, 6):.3g}")
+    return _tile(one.image(), name, f"seen as {one.prediction}", f"{by} {round(one.distance, 6) + 0.0:.3g}")
 
 
 def _tile(image: Image.Image, *lines: str) -> contact_sheet.Tile:

@@ -221,6 +221,7 @@ def _checked(net: Network, objectives: tuple[Objective, ...]) -> tuple[Objective
         return objectives
     net.check_addresses(reads)
     shapes, last = net.layouts(reads)
-    for objective in objectives:
+    laid_out = tuple(objective.laid_out(last) for objective in objectives)
+    for objective in laid_out:
         objective.check(shapes)
-    return tuple(objective.laid_out(last) for objective in objectives)
+    return laid_out
