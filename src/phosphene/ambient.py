@@ -73,7 +73,7 @@ def shielded(function: Callable[P, R]) -> Callable[P, R]:
 def shielded_methods(cls: C) -> C:
     """A class whose public methods, and `__init__` where it has its own, run inside `shield`."""
     for name, member in list(vars(cls).items()):
-        if not (name == "__init__" or not name.startswith("_")):
+        if name.startswith("_") and name != "__init__":
             continue
         if isinstance(member, classmethod | staticmethod):
             wrapped: Any = type(member)(_unless_generator(member.__func__))

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import phosphene as ph
+from phosphene.accumulate.feature_vectors import before_head
 from phosphene.errors import RequestError
+from phosphene.network.network import _moves_first_two
 
 PICTURES = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(3))
 P = ph.Preprocess(size=(16, 24))
@@ -119,6 +121,7 @@ def test_layers_of_windows_are_refused_and_told(windows: ph.Network) -> None:
     ):
         with pytest.raises(ph.PhospheneError, match=r"layer inner gives .* its first axis must be the image"):
             ask()
+    assert before_head(windows) == "stem"
     assert [maps.layer for maps in ph.activations(windows, PICTURES[:1]).maps] == ["stem"]
 
 
@@ -142,3 +145,18 @@ def test_an_objective_laid_out_for_one_network_can_be_laid_out_for_another() -> 
 def test_features_of_another_layout_are_not_compared(last: ph.Network) -> None:
     matched = ph.match("wide", PICTURES[:1])
     assert ph.explain(last, PICTURES[:1], matched).items[0].score == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "larger", "last"),
+    [
+        ((8, 12, 10), (16, 24, 10), True),
+        ((32, 32, 16), (32, 64, 32), False),  # (k, h, w)
+        ((8, 8, 64), (8, 16, 64), False),  # heads × tokens × d
+        ((8, 8, 64), (16, 8, 64), False),
+        ((4, 4, 4), (8, 8, 8), False),
+        ((3, 1, 1), (3, 1, 1), False),  # pooled
+    ],
+)
+def test_a_larger_picture_moves_positions_and_no_channels(shape: tuple[int, ...], larger: tuple[int, ...], last: bool) -> None:
+    assert _moves_first_two(shape, larger) is last

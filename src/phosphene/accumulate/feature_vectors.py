@@ -23,7 +23,7 @@ def before_head(net: Network) -> str:
     takes = head.in_features if isinstance(head, nn.Linear) else head.in_channels
     before = rows[: places[-1]]
     for row in reversed(before):
-        if row.shape and (takes in (row.shape[0], row.shape[-1]) or takes == _product(row.shape)):
+        if row.by_image and row.shape and (takes in (row.shape[0], row.shape[-1]) or takes == _product(row.shape)):
             return row.address
     return before[-1].address if before else rows[places[-1]].address
 

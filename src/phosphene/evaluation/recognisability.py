@@ -162,7 +162,7 @@ def _agreement(classes: Sequence[str], judgements: Sequence[Judgement]) -> float
 
 
 def _nearest(judge: Network, pictures: Tensor, real: Tensor) -> Tensor:
-    maps = [layer.address for layer in judge.layers() if len(layer.shape) == 3]
+    maps = [layer.address for layer in judge.layers() if layer.by_image and len(layer.shape) == 3]
     if not maps:
         raise RequestError(f"judge {shown(judge.name)} has no layer with maps to compare pictures by")
     ours, theirs = (_features(judge, maps[-1], some) for some in (pictures, real))

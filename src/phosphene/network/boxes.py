@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from .grid import Grid
 from .receptive import ReceptiveField, of_windows
+from .tracing import tensors_in
 
 # A reach is counted from the opposite border, so that it is at least 1: 0 is "depends on no pixel".
 _UNKNOWN = math.inf
@@ -51,7 +52,7 @@ class Call:
     def others(self, *names: str) -> bool:
         """Whether another argument than these comes from the picture."""
         rest = [value for name, value in self.args.items() if name not in names]
-        return any(self.reaches(t) is not None for t in _tensors(rest))
+        return any(self.reaches(t) is not None for t in tensors_in(rest))
 
 
 class BoxTracer(TorchDispatchMode):
@@ -116,7 +117,7 @@ class BoxTracer(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        given = _tensors([*args, *kwargs.values()])
+        given = tensors_in([*args, *kwargs.values()])
         followed = [t for t in given if self.reaches(t) is not None]
         call = Call(func, args, kwargs, self.reaches) if followed else None
         # What is written into is read by the rule afterwards, as it was before: its reaches are still the old ones.
@@ -129,7 +130,7 @@ class BoxTracer(TorchDispatchMode):
         return out
 
     def _follow(self, call: Call, out: Any) -> None:
-        outs = [t for t in _tensors([out]) if t.layout == torch.strided and t.numel()]
+        outs = [t for t in tensors_in([out]) if t.layout == torch.strided and t.numel()]
         changes = call.func._schema.is_mutable
         if not changes:
             outs = [t for t in outs if self.reaches(t) is None]  # the others are views
@@ -178,7 +179,7 @@ def _joined(parts: Sequence[Tensor], ndim: int) -> Tensor:
 
 
 def _pointwise(call: Call, out: Tensor) -> Tensor | None:
-    parts = [reach for t in _tensors([*call.args.values()]) if (reach := call.reaches(t)) is not None]
+    parts = [reach for t in tensors_in([*call.args.values()]) if (reach := call.reaches(t)) is not None]
     return _joined(parts, out.ndim)
 
 
@@ -418,14 +419,3 @@ _RULES: dict[str, _Rule] = {
 }
 # Rules whose further results may have another shape: they are the statistics of what was normalised, or places of maxima.
 _FOR_EACH = (_reduced, _layer_norm, _group_norm, _batch_norm, _same, _attention, _pool, _adaptive_pool)
-
-
-def _tensors(values: Sequence[Any]) -> list[Tensor]:
-    """The tensors among arguments or results, also inside lists."""
-    found: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, list | tuple):
-            found.extend(t for t in value if isinstance(t, Tensor))
-    return found

@@ -32,7 +32,7 @@ class Leftovers:
         buffers = [tensor for part in parts for tensor in part._buffers.values() if tensor is not None]
         self._tensors = [(t, t._version, t.detach().clone()) for t in (*buffers, *values) if _holds_values(t)]
         self._registered = [(part, dict(part._buffers)) for part in parts]
-        self._containers = [(value, _shallow(value)) for value in values if isinstance(value, _CONTAINERS)]
+        self._containers: list[tuple[Any, Any]] = [(value, value.copy()) for value in values if isinstance(value, _CONTAINERS)]
 
     def changed(self) -> bool:
         """Whether anything is no longer as it was."""
@@ -72,10 +72,6 @@ def _attributes(part: nn.Module) -> dict[str, Any]:
 def _holds_values(value: Any) -> bool:
     """Whether it is a plain tensor whose values can be compared and put back."""
     return isinstance(value, Tensor) and not value.is_meta and not value.is_inference() and value.layout == torch.strided
-
-
-def _shallow(container: Any) -> Any:
-    return container.copy()
 
 
 def _differ(now: dict[str, Any], was: dict[str, Any]) -> bool:

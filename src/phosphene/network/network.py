@@ -83,6 +83,7 @@ class Network:
         self.multilabel = bool(multilabel)
         self._width = len(classes) if isinstance(classes, Sequence) else None
         self._hashed: tuple[object, str] | None = None
+        self._half_runs: bool | None = None
         self._last: dict[tuple[str, tuple[int, int]], bool] = {}  # of `layouts`
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
         self._check_weights()
@@ -100,11 +101,11 @@ class Network:
         more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach()))
         self.notes = (*notes, *assumed, *more, *self._ending_note())
 
-    def _begin(self) -> None:
+    def _begin(self, nature: passes.Nature | None = None) -> None:
         """What is made anew in another process: the private copies, and the turns that passes through them take."""
         self._twin = probe.Twin(self.module)
         self._preparation = prepared.Preparation(self._foldable, self._tried_way)
-        self._passes = passes.Passes()
+        self._passes = passes.Passes(nature)
 
     def __getstate__(self) -> dict[str, Any]:
         private: dict[str, Any] = {
@@ -118,8 +119,7 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._begin()
-        self._passes = passes.Passes(state["_passes"])
+        self._begin(state["_passes"])
 
     def __repr__(self) -> str:
         p = self.preprocess
@@ -195,8 +195,7 @@ class Network:
             try:
                 with torch.no_grad(), self.reading() as read:
                     larger = read(self.preprocess.mean_picture((2 * sides[0], 2 * sides[1])), unseen)
-                found = {a: larger[a].shape[3] == s[2] and s[:2] != tuple(larger[a].shape[1:3]) for a, s in unseen.items()}
-                found = {a: yes and larger[a].shape[1] != unseen[a][0] for a, yes in found.items()}
+                found = {a: _moves_first_two(shape, tuple(larger[a].shape[1:])) for a, shape in unseen.items()}
             except (ModelError, RequestError):
                 parts = {a: self.module.get_submodule(addresses.split(a, self._calls)[0]) for a in unseen}
                 found = {a: not isinstance(part, _CHANNELS_FIRST) for a, part in parts.items()}
@@ -278,18 +277,25 @@ class Network:
         """Whether to compute in bfloat16, and a note where "auto" would, but the network has parts that only run in float32."""
         if not prepared.wants_half(precision, self.dtype, self.device, sides):
             return False, ()
-        if precision == "auto":
+        if precision == "auto" and not self._runs_half():
+            return False, (f"{self.name} does not run in bfloat16 (a part of it computes in float32): float32 was used",)
+        return True, ()
+
+    def _runs_half(self) -> bool:
+        """Whether a pass and its gradient run in bfloat16; tried once."""
+        if self._half_runs is None:
             few = self._few().requires_grad_(True)
             try:
                 with torch.inference_mode(False), torch.enable_grad(), self.reading(half=True) as read:
                     scores = read(few.clone(), {addresses.OUTPUT})[addresses.OUTPUT]
                     if scores.requires_grad:
                         torch.autograd.grad(scores.sum(), few, allow_unused=True)
+                self._half_runs = True
             except (ModelError, RuntimeError) as error:
                 if is_out_of_memory(error):
                     raise
-                return False, (f"{self.name} does not run in bfloat16 (a part of it computes in float32): float32 was used",)
-        return True, ()
+                self._half_runs = False
+        return self._half_runs
 
     def kept_bytes(self, wanted: Collection[str], size: tuple[int, int], half: bool = False) -> int:
         """What a picture of this size more in a batch takes of memory until its gradient is known."""
@@ -504,6 +510,11 @@ class Network:
                 raise WeightsError(f"{self.name}: {name} is on the meta device and has no values. Load its weights first")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
+
+
+def _moves_first_two(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    """Whether a larger picture changes the first two axes of a layer (without the batch axis) and not the third."""
+    return shape[0] != larger[0] and shape[1:2] != larger[1:2] and shape[2:] == larger[2:]
 
 
 def _recurrent(module: nn.Module, inputs: Tensor) -> AbstractContextManager[None]:

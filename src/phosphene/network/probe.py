@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -95,15 +96,13 @@ def count(module: nn.Module, inputs: Tensor) -> tuple[dict[str, int], Any]:
 
 @contextmanager
 def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterator[None]:
-    """Inside, `watch` is told of each run of these modules, but of those of TorchScript, which take no hook; none is left."""
-    scripted = {name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)}
+    """Inside, `watch` is called at each run of these modules; afterwards no hook is left. TorchScript modules take none."""
     with ExitStack() as stack:
         for path in paths:
-            if path in scripted:
-                continue
-            # named_modules shows a shared module under its first name; get_submodule finds it under any.
-            handle = module.get_submodule(path).register_forward_hook(_counting(path, watch))
-            stack.callback(handle.remove)
+            # named_modules shows a shared module under its first name alone, and TorchScript has no get_submodule.
+            part: nn.Module = reduce(getattr, path.split("."), module)
+            if not isinstance(part, torch.jit.ScriptModule):
+                stack.callback(part.register_forward_hook(_counting(path, watch)).remove)
         yield
 
 

@@ -20,7 +20,7 @@ class Call:
 
     def __init__(self, tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args, self.kwargs, self.pixels = args, kwargs, tracer.pixels
-        self.tensors = {id(t): t for t in _tensors(args)}
+        self.tensors = {id(t): t for t in tensors_in(args)}
         self.shapes = {key: tuple(t.shape) for key, t in self.tensors.items()}
         self.fields = {key: tracer.field(t) for key, t in self.tensors.items() if tracer.follows(t)}
 
@@ -229,8 +229,8 @@ def _pair(value: Any) -> Pair:
     return (int(sides[0]), int(sides[-1])) if sides else ()  # type: ignore[return-value]  # empty: "as the kernel"
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among arguments, also one list deep (`cat`)."""
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments or results, also one list deep (`cat`)."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
