@@ -19,6 +19,7 @@ from torch.nn import functional as F
 import phosphene as ph
 from phosphene.network.leftovers import Leftovers
 from phosphene.network.passes import Nature
+from phosphene.network.probe import Twin, watching
 
 P = ph.Preprocess(size=12)
 PICTURES = torch.rand(8, 3, 12, 12, generator=torch.Generator().manual_seed(1))
@@ -138,6 +139,28 @@ def test_weights_that_change_meanwhile_reach_the_next_call_alone() -> None:
         net.module.get_parameter("head.bias").data += 1
         torch.testing.assert_close(net.scores(PICTURES), before + 1)
         assert torch.equal(read(PICTURES, {""})[""].detach(), before)
+
+
+def test_who_is_inside_keeps_the_values_there_were() -> None:
+    module = Small()
+    twin = Twin(module)
+    with twin.running() as outer:
+        before = outer.get_parameter("head.bias").clone()
+        module.get_parameter("head.bias").data += 1
+        with twin.running() as inner:
+            torch.testing.assert_close(inner.get_parameter("head.bias"), before + 1)
+        assert torch.equal(outer.get_parameter("head.bias"), before)
+
+
+def test_a_pass_in_another_thread_is_not_watched() -> None:
+    module, seen = Small(), []
+    with watching(module, {"a"}, lambda path, run, given: seen.append((path, run))):
+        other = threading.Thread(target=lambda: module(PICTURES))
+        other.start()
+        other.join()
+        assert seen == []
+        module(PICTURES)
+    assert seen == [("a", 0)]
 
 
 @pytest.mark.parametrize(
