@@ -12,11 +12,6 @@ from hypothesis import settings
 
 import phosphene as ph
 
-# The registry's torchvision is built for CUDA and does not import on a CPU torch without these two schemas.
-_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-for _name in ("torchvision::nms", "torchvision::qnms"):
-    torch.library.define(_name, _SCHEMA)
-
 ROOT = Path(__file__).parents[1]
 LAB = Path(os.environ.get("PHOSPHENE_LAB", ROOT.parent / "shared" / "imagenet"))
 
