@@ -58,7 +58,7 @@ def reference(rule: str, rectify: Rectify, passes: Callable[[Tensor], Tensor]) -
             return arrived * passes(x) if rule == "guided" else arrived
 
     def by(x: Tensor) -> Tensor:
-        given: Tensor = By.apply(x)  # type: ignore[no-untyped-call]  # torch does not say what it takes
+        given: Tensor = By.apply(x)
         return given
 
     return by

@@ -159,7 +159,7 @@ class ByGuided(TorchFunctionMode):
         if top is None:
             return function(*given, **(more or {}))
         self.seen += 1
-        return Guided.apply(given[0], top)  # type: ignore[no-untyped-call]  # of torch
+        return Guided.apply(given[0], top)
 
 
 @pytest.mark.parametrize("name", LAYERS)

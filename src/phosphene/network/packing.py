@@ -66,7 +66,7 @@ class Packed(nn.Conv2d):
         if not self.takes(x):
             return super().forward(x)
         if torch.is_grad_enabled() and x.requires_grad:
-            y: Tensor = _Convolution.apply(x, self)  # type: ignore[no-untyped-call]  # not annotated in torch
+            y: Tensor = _Convolution.apply(x, self)
             return y
         return self.convolved(x)
 

@@ -61,7 +61,7 @@ class Program(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
-            y: Tensor = _There.apply(x, self)  # type: ignore[no-untyped-call]  # not annotated in torch
+            y: Tensor = _There.apply(x, self)
             return y
         return self.run(x, None)
 

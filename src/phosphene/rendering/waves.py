@@ -31,7 +31,7 @@ class Waves:
 
     def added(self, phases: Tensor) -> tuple[Tensor, Tensor]:
         """phases (b, c, h, w // 2 + 1) in radians -> the picture (b, c, h, w), and the coarse part of it."""
-        whole, few = _Sum.apply(phases, self)  # type: ignore[no-untyped-call]  # not annotated in torch
+        whole, few = _Sum.apply(phases, self)
         return whole, spread(few, *self._widened)
 
     def low(self, spectrum: Tensor) -> Tensor:
