@@ -90,11 +90,16 @@ class RenderError(PhospheneError, RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a long call; `partial` holds the result so far, or None."""
+    """Ctrl-C during a long call.
 
-    def __init__(self, partial: Any = None) -> None:
+    partial     what is finished, or None
+    unfinished  of `render`: the pictures that were being rendered, as far as they had come, or None
+    """
+
+    def __init__(self, partial: Any = None, unfinished: Any = None) -> None:
         super().__init__("interrupted")
         self.partial = partial
+        self.unfinished = unfinished
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -30,8 +32,8 @@ def test_one_of_the_starts_is_kept_whatever_the_batch(robust: ph.Network, batch:
 def test_the_kept_one_is_the_steadiest(robust: ph.Network, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[torch.Tensor] = []
 
-    def noted(job: Job, first: int, pictures: torch.Tensor) -> torch.Tensor:
-        held.append(measured(job, first, pictures))
+    def noted(job: Job, rows: Sequence[int], pictures: torch.Tensor) -> torch.Tensor:
+        held.append(measured(job, rows, pictures))
         return held[-1]
 
     measured = module._held

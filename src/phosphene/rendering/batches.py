@@ -1,8 +1,11 @@
-"""How many pictures are rendered at once: what the hardware likes, as far as its memory holds them."""
+"""Batch sizes: what the hardware likes, its memory holds, and takes no longer than it may."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
+
+from torch import Tensor
 
 from ..network.network import Network
 from ..network.room import free_bytes
@@ -11,6 +14,8 @@ PIXELS = 224 * 224  # of one picture
 LIKED = {"cpu": (8 * PIXELS, 64)}  # pixels of all views of a batch, pictures; more gain nothing, and are seen later
 LIKED_ELSEWHERE = (256 * PIXELS, 1024)
 SHARE = 0.5  # of the free memory, since gradients come on top of what is kept for them
+LONGEST = 90.0  # seconds a batch of a command may take: what a kill costs at most
+TIMED = 3  # steps after the first; the quickest of them tells how long all take
 CANVAS = 24  # numbers a channel and pixel beside the network's: what is free, the optimiser's, views, noise, gradients
 
 
@@ -25,3 +30,31 @@ def batch_for(net: Network, count: int, reads: Collection[str], size: tuple[int,
     if net.batch is not None:  # of an export that takes so many and no other number
         return max(fits // net.batch, 1) * net.batch
     return -(-count // -(-count // fits))
+
+
+class TooLong(Exception):  # noqa: N818  no error: the batch is made smaller
+    """A batch would take longer than it may; one of `fits` pictures would not."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__(f"{fits} pictures fit")
+        self.fits = fits
+
+
+class Pace:
+    """An observer of one batch. Raises TooLong after its first steps if all of them would take over `seconds`."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._last, self._each = 0.0, float("inf")
+
+    def on_step(self, done: int, items: int, step: int, steps: int, pictures: Tensor, values: Tensor) -> None:
+        if step > 1 + TIMED:
+            return
+        float(values.sum())  # waits for the device
+        now = self._clock()
+        if step > 1:
+            self._each = min(self._each, now - self._last)
+        self._last = now
+        expected = self._each * steps
+        if step == 1 + TIMED and expected > self._seconds:
+            raise TooLong(max(1, int(len(pictures) * self._seconds / expected)))

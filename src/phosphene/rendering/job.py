@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import RequestError
+from ..errors import Interrupted, RequestError
 from ..network import prepared
 from ..network.compiling import Compile, check
 from ..network.network import Network, Read
@@ -107,18 +110,51 @@ class Job:
         """How many items to render at once."""
         return batch_for(self.net, len(self.items), _reads(self.items), self.size, self.recipe.samples, self.half)
 
-    def run(self, first: int, count: int) -> Rendering:
-        """Render `count` items from `first` on, as one batch."""
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the pictures depend on beside the network, the contents of files included, as JSON has it."""
+        files = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in self.recipe.canvas.files]
+        return {
+            "preprocessing": self.net.preprocess.to_dict(),
+            "objectives": [item.text for item in self.items],
+            "recipe": self.recipe.to_dict() | {"files": files},
+            "size": list(self.size),
+            "seed": [item.seed for item in self.items],
+            "precision": "half" if self.half else "full",
+        }
+
+    def run(self, first: int, count: int, observers: Sequence[Observer] = ()) -> Rendering:
+        """Render `count` items from `first` on, as one batch. observers: further ones.
+
+        On Ctrl-C Interrupted, whose `partial` is the batch as it stands; its items tell whether they are finished.
+        """
         items = self.items[first : first + count]
         private = stream_seed(items[0].seed, "network")
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
             passes = self.recipe.steps * -(-(len(self.items) - first) // count)
             with self.net.reading(private, half=self.half, programmed=True, compile=self.compile, passes=passes) as climb:
-                ascended = self._ascent(items, climb, first).run()
-            with torch.no_grad(), self.net.reading(private) as read:
-                said = self._said(items, ascended, read)
-        records = self._records(items, getattr(climb, "told", "no"))
+                stop: KeyboardInterrupt | None = None
+                try:
+                    ascended = self._ascent(items, climb, first, (*self.observers, *observers)).run()
+                except Interrupted as stopped:
+                    ascended, stop = stopped.partial, stopped
+            compiled = getattr(climb, "told", "no")
+            try:
+                rendering = self._rendering(items, ascended, private, compiled)
+            except KeyboardInterrupt as stopped:  # into the scores of pictures that may be finished: they are not lost
+                rendering, stop = self._rendering(items, ascended, private, compiled), stopped
+        if stop is not None:
+            raise Interrupted(rendering) from stop
+        return rendering
+
+    def _rendering(self, items: Sequence[Wanted], ascended: Ascended, private: int, compiled: str) -> Rendering:
+        with torch.no_grad(), self.net.reading(private) as read:
+            said = self._said(items, ascended, read)
+        records = self._records(items, compiled)
+        if not all(ascended.finished):
+            where = f"at step {ascended.made} of {self.recipe.steps}"
+            records = tuple(r if item.finished else _stopped(r, where) for r, item in zip(records, said, strict=True))
         scores = torch.tensor([item.score for item in said])
         steps = frame_steps(self.frames, self.recipe.steps)
         return Rendering(
@@ -133,9 +169,9 @@ class Job:
             ascended.attribution,
         )
 
-    def _ascent(self, items: Sequence[Wanted], read: Read, first: int) -> Ascent:
+    def _ascent(self, items: Sequence[Wanted], read: Read, first: int, observers: Sequence[Observer]) -> Ascent:
         def tell(step: int, pictures: Tensor, reached: Tensor) -> None:
-            for observer in self.observers:
+            for observer in observers:
                 observer.on_step(first, len(self.items), step, self.recipe.steps, pictures, reached)
 
         return Ascent(
@@ -147,16 +183,21 @@ class Job:
             together=self.together,
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
-            on_step=tell if self.observers else None,
+            on_step=tell if observers else None,
         )
 
     def _said(self, items: Sequence[Wanted], ascended: Ascended, reading: Read) -> tuple[Item, ...]:
         given = reading(ascended.pictures, _reads(items))
         reached = values([item.resolved for item in items], given).tolist()
         scores = given.get(OUTPUT)
-        return tuple(
+        each = (
             self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i])
             for i, item in enumerate(items)
+        )
+        late = f"interrupted at step {ascended.made} of {self.recipe.steps}"
+        return tuple(
+            item if finished else replace(item, notes=(late, *item.notes), finished=False)
+            for item, finished in zip(each, ascended.finished, strict=True)
         )
 
     def _item(self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...]) -> Item:
@@ -197,6 +238,11 @@ def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, st
         return net.features(fitting.fit(picture if isinstance(picture, Tensor) else read(file_of(picture))), address)
 
     return features
+
+
+def _stopped(record: Record, where: str) -> Record:
+    """Of a picture that is not finished: `rerun` tells it beside what else differs."""
+    return replace(record, environment=record.environment | {"interrupted": where})
 
 
 def _apart_at(recipe: Recipe, together: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import RenderError
+from ..errors import Interrupted, RenderError
 from ..network.network import NO_GRADIENT, Read
 from ..objectives.expression import Objective, values
 from .diversity import likeness_within, style
@@ -25,13 +25,19 @@ OnStep = Callable[[int, Tensor, Tensor], None]  # step from 1, pictures, values
 
 @dataclass(frozen=True)
 class Ascended:
-    """pictures (b, c, h, w), history (steps, b), attribution (b, h, w), frames (n, b, c, h, w) uint8, notes per picture."""
+    """pictures (b, c, h, w), history (steps, b), attribution (b, h, w), frames (n, b, c, h, w) uint8, notes per picture.
+
+    made: steps that were made. Where they are fewer than the recipe's, `finished` tells which pictures had converged before;
+    the history of the others is NaN from there on, and their frames repeat the last picture.
+    """
 
     pictures: Tensor
     history: Tensor
     attribution: Tensor
     frames: Tensor
     notes: list[tuple[str, ...]]
+    made: int
+    finished: tuple[bool, ...]
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Ascent:
     together: int = 1
     frames: int = 0
     on_step: OnStep | None = None
+    _numbers: Tensor = field(init=False)  # those of the items that have not converged
+    _made: int = field(init=False, default=0)  # steps
     _climbing: Tensor = field(init=False)  # places of the items that have not converged
     _settled: Tensor | None = field(init=False, default=None)  # (b, c, h, w) the others' pictures
     _still: Tensor = field(init=False)  # steps without a gradient, per item
@@ -67,30 +75,52 @@ class Ascent:
         self._climbing = torch.arange(len(self.names), device=self.mean.device)
 
     def run(self) -> Ascended:
-        recipe = self.recipe
-        numbers, notes = self._start()
-        optimiser = OPTIMISERS[recipe.optimiser]()
-        kept = Frames(self.frames, recipe.steps)
-        kept.take(0, self._pictures(numbers))
+        """All steps. Interrupted, with the pictures as they stand, on Ctrl-C after the first of them."""
+        self._numbers, notes = self._start()
+        kept = Frames(self.frames, self.recipe.steps)
+        kept.take(0, self._pictures(self._numbers))
         history: list[Tensor] = []
+        try:
+            self._all_steps(history, kept, notes)
+        except KeyboardInterrupt as stop:
+            if not self._made:
+                raise
+            raise Interrupted(self._ascended(history, kept, notes)) from stop
+        return self._ascended(history, kept, notes)
+
+    def _all_steps(self, history: list[Tensor], kept: Frames, notes: list[list[str]]) -> None:
+        recipe, optimiser = self.recipe, OPTIMISERS[self.recipe.optimiser]()
         for step in range(recipe.steps):
             if len(self._climbing):
-                reached, uphill = self._uphill(numbers, step)
+                reached, uphill = self._uphill(self._numbers, step)
                 history.append(reached if self._settled is None else history[-1].index_copy(0, self._climbing, reached))
-                self._move(optimiser, numbers, uphill, step)
+                self._move(optimiser, self._numbers, uphill, step)
                 if recipe.patience and (step + 1) % recipe.patience == 0:
-                    numbers = self._leave(numbers, optimiser, history, notes)
+                    self._leave(optimiser, history, notes)
             else:
                 history.append(history[-1])
-            if self.on_step or step + 1 in kept.steps:  # else nobody looks: waves cost time to add up
-                pictures = self._pictures(numbers)
-                kept.take(step + 1, pictures)
+            self._made = step + 1
+            if self.on_step or self._made in kept.steps:  # else nobody looks: waves cost time to add up
+                pictures = self._pictures(self._numbers)
+                kept.take(self._made, pictures)
                 if self.on_step:
-                    self.on_step(step + 1, pictures, history[-1])
-        past = torch.stack(history).cpu()
-        pictures = self._pictures(numbers).cpu()
+                    self.on_step(self._made, pictures, history[-1])
+
+    def _ascended(self, history: list[Tensor], kept: Frames, notes: list[list[str]]) -> Ascended:
+        """What was made, of all steps or fewer."""
+        past = torch.stack(history[: self._made]).cpu()
+        pictures = self._pictures(self._numbers).cpu()
         self._check(past, pictures)
-        return Ascended(pictures, past, self._attribution(), kept.stacked(pictures), self._finished(notes))
+        left = self.recipe.steps - self._made
+        climbing = self._climbing.tolist() if left else []
+        finished = tuple(i not in climbing for i in range(len(self.names)))
+        if left:
+            pictures = pictures.clamp(0, 1)  # Ctrl-C may come within a step
+            rest = past[-1].masked_fill(~torch.tensor(finished), torch.nan)
+            past = torch.cat([past, rest.expand(left, -1)])
+            kept.fill(pictures)
+        said = self._finished(notes)
+        return Ascended(pictures, past, self._attribution(), kept.stacked(pictures), said, self._made, finished)
 
     def _start(self) -> tuple[Tensor, list[list[str]]]:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""
@@ -189,23 +219,24 @@ class Ascent:
                 pictures = projection(pictures, self.mean, self._seen)
             numbers.copy_(self._surface.numbers(pictures))
 
-    def _leave(self, numbers: Tensor, optimiser: Steepest | Adam, history: Sequence[Tensor], notes: list[list[str]]) -> Tensor:
-        """The numbers without those of items that have converged, whose pictures are kept as they are."""
+    def _leave(self, optimiser: Steepest | Adam, history: Sequence[Tensor], notes: list[list[str]]) -> None:
+        """Go on without the items that have converged, whose pictures are kept as they are."""
         patience = self.recipe.patience
         if len(history) < 2 * patience:
-            return numbers
+            return
         before, now = (torch.stack(list(part)).mean(0) for part in (history[-2 * patience : -patience], history[-patience:]))
         stays = (now - before > RISE * before.abs())[self._climbing]
         if stays.all():
-            return numbers
-        for place in self._climbing[~stays].tolist():
-            notes[place].append(f"converged after {len(history)} of {self.recipe.steps} steps")
-        self._settled, kept = self._pictures(numbers), stays.nonzero().flatten()
-        self._climbing = self._climbing[kept]
+            return
+        kept = stays.nonzero().flatten()
         self._view.keep(kept)
         optimiser.keep(kept)
-        self._each = [self.objectives[i] for i in self._climbing.tolist() for _ in range(self.recipe.samples)]
-        return numbers[kept]
+        settled, climbing, numbers = self._pictures(self._numbers), self._climbing[kept], self._numbers[kept]
+        self._each = [self.objectives[i] for i in climbing.tolist() for _ in range(self.recipe.samples)]
+        for place in self._climbing[~stays].tolist():
+            notes[place].append(f"converged after {len(history)} of {self.recipe.steps} steps")
+        # With no call between them, so that Ctrl-C finds all three of the same items.
+        self._settled, self._climbing, self._numbers = settled, climbing, numbers
 
     def _pictures(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():
@@ -228,8 +259,8 @@ class Ascent:
 
     def _finished(self, notes: list[list[str]]) -> list[tuple[str, ...]]:
         for i, still in enumerate(self._still.tolist()):
-            if not notes[i] and 2 * still > self.recipe.steps:
-                notes[i].append(f"the gradient was zero in {still:.0f} of {self.recipe.steps} steps")
+            if not notes[i] and 2 * still > self._made:
+                notes[i].append(f"the gradient was zero in {still:.0f} of {self._made} steps")
         return [tuple(said) for said in notes]
 
 

@@ -32,6 +32,11 @@ class Frames:
         if step in self.steps:
             self._kept.append((pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
 
+    def fill(self, pictures: Tensor) -> None:
+        """The pictures for all steps that are not reached."""
+        for step in self.steps[len(self._kept) :]:
+            self.take(step, pictures)
+
     def stacked(self, pictures: Tensor) -> Tensor:
         """(n, b, c, h, w) uint8"""
         return torch.stack(self._kept) if self._kept else pictures.new_empty((0, *pictures.shape), dtype=torch.uint8).cpu()

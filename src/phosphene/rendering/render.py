@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from .. import checks, registry
 from ..ambient import shielded
@@ -13,6 +14,7 @@ from ..network.prepared import Precision
 from ..objectives.expression import Objective
 from ..results import door
 from ..results.kinds import Rendering, join
+from .batches import Pace, TooLong
 from .canvases import Canvas
 from .job import Job, sides
 from .observers import FRAMES, Observer
@@ -67,7 +69,8 @@ def render(
     observers    told of every step
 
     The module is left as it was, weights get no gradients, global random numbers are not used. Also under `no_grad`.
-    Ctrl-C raises Interrupted, a KeyboardInterrupt that carries the finished part.
+    Ctrl-C raises Interrupted, a KeyboardInterrupt: `partial` is a Rendering of the finished pictures, those that had converged
+    among them; `unfinished` is one of the pictures that were being rendered, each with a note of the step it had reached.
 
     Source: Erhan et al. 2009 for units; Simonyan, Vedaldi & Zisserman 2013, §2 for classes.
 
@@ -81,6 +84,7 @@ def render(
     changes |= {name: None if members is None else tuple(members) for name, members in groups.items()}
     chosen = settle(net, recipe, size, **changes)
     parts: list[Rendering] = []
+    unfinished: Rendering | None = None
     try:
         for part in stream_renderings(
             net,
@@ -98,7 +102,12 @@ def render(
         ):
             parts.append(part)
     except KeyboardInterrupt as stop:
-        raise Interrupted(join(parts) if parts else None) from stop
+        if isinstance(stop, Interrupted) and stop.partial is not None:
+            ended = [i for i, item in enumerate(stop.partial.items) if item.finished]
+            rest = [i for i, item in enumerate(stop.partial.items) if not item.finished]
+            parts += [stop.partial.chosen(ended)] if ended else []
+            unfinished = stop.partial.chosen(rest) if rest else None
+        raise Interrupted(join(parts) if parts else None, unfinished) from stop
     return join(parts)
 
 
@@ -129,12 +138,14 @@ def stream_renderings(
     compile: Compile = "auto",
     observers: Sequence[Observer] = (),
     sha256: str | None = None,
-) -> Iterator[Rendering]:
+    seconds: float | None = None,
+) -> Stream:
     """As `render`, a batch at a time: what is finished can be saved before the rest begins. The request is checked now.
 
     seed    of the first picture of each objective; or one seed for every objective, of which neighbours that are equal are
             then one group
     sha256  of the network, where it is known already
+    seconds  that a batch may take, where no `batch` is given: the first steps are timed, and batches made smaller if need be
     """
     several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
     if isinstance(seed, Sequence):
@@ -159,22 +170,60 @@ def stream_renderings(
         observers=observers,
         sha256=sha256,
     )
-    at_once = checks.whole("batch", batch, low=1) if batch is not None else job.batch
-    drawn = _batches(job, at_once)
-    return steadiest(job, drawn, starts) if starts > 1 else drawn
+    at_once = None if batch is None else checks.whole("batch", batch, low=1)
+    return Stream(job, starts, at_once, seconds)
 
 
-def _batches(job: Job, at_once: int) -> Iterator[Rendering]:
-    least = job.together if job.recipe.diversity else 1  # what is kept apart is drawn together
-    done = 0
-    while done < len(job.items):
-        at_once = max(at_once // least, 1) * least
-        try:
-            part = job.run(done, min(at_once, len(job.items) - done))
-        except Exception as error:
-            if not is_out_of_memory(error) or at_once == least:
-                raise
-            at_once //= 2
-            continue
-        done += len(part)
-        yield part
+@dataclass
+class Stream:
+    """The Renderings of a checked request, one batch after another, rendered while they are iterated over.
+
+    starts   pictures rendered of each objective, of which one is kept
+    batch    batch size (default: what the hardware likes, memory holds and takes no longer than `seconds`)
+    sizes    sizes of the batches so far. To resume an earlier call give its sizes: the last bits of a picture depend on the
+             size of its batch
+    done     pictures to leave out, counted from 0 in the order of the request. A batch of such pictures alone is skipped
+    """
+
+    job: Job
+    starts: int = 1
+    batch: int | None = None
+    seconds: float | None = None
+    sizes: list[int] = field(default_factory=list)
+    done: frozenset[int] = frozenset()
+
+    def __iter__(self) -> Iterator[Rendering]:
+        rows = [row for row in range(len(self.job.items)) if row // self.starts not in self.done]
+        batches = self._batches(frozenset(rows))
+        return steadiest(self.job, batches, self.starts, rows) if self.starts > 1 else batches
+
+    def _batches(self, rows: frozenset[int]) -> Iterator[Rendering]:
+        """The pictures of these rows, each rendered in the batch that it has in an uninterrupted call."""
+        job, first, made = self.job, 0, 0
+        least = job.together if job.recipe.diversity else 1  # what is kept apart is drawn together
+        at_once = self.batch or (self.sizes[-1] if self.sizes else job.batch)
+        seconds = None if self.batch or self.sizes else self.seconds
+        while first < len(job.items):
+            at_once = max(at_once // least, 1) * least
+            count = self.sizes[made] if made < len(self.sizes) else min(at_once, len(job.items) - first)
+            wanted = [row - first for row in range(first, first + count) if row in rows]
+            try:
+                part = job.run(first, count, [Pace(seconds)] if seconds and count > least else []) if wanted else None
+            except TooLong as stop:
+                at_once, seconds = -(-count // -(-count // stop.fits)), None
+                continue
+            except Interrupted as stop:
+                if made == len(self.sizes) and any(item.finished for item in stop.partial.items):
+                    self.sizes.append(count)  # else the next call may find a better size
+                raise Interrupted(stop.partial.chosen(wanted)) from stop
+            except Exception as error:
+                if not is_out_of_memory(error) or count <= least:
+                    raise
+                at_once = count // 2
+                del self.sizes[made:]
+                continue
+            first, made, seconds = first + count, made + 1, None
+            if made > len(self.sizes):
+                self.sizes.append(count)
+            if part is not None:
+                yield part if len(wanted) == count else part.chosen(wanted)

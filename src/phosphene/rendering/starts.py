@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from ..errors import Interrupted
 from ..objectives.expression import values
 from ..results.kinds import Rendering, join
 from .job import Job
@@ -16,27 +17,38 @@ LOOKS = 64  # random views of each picture; 16 do not tell good starts from bett
 AT_ONCE = 16  # of them, as many as go through the network together
 
 
-def steadiest(job: Job, parts: Iterable[Rendering], starts: int) -> Iterator[Rendering]:
-    """Of every `starts` neighbours, which are of one objective, the picture whose objective is largest over random views."""
+def steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int]) -> Iterator[Rendering]:
+    """Of every `starts` neighbours, which are of one objective, the picture whose objective is largest over random views.
+
+    rows: indices of the job's items, in the order of the parts. Ctrl-C keeps nothing of an objective whose starts are not all
+    rendered.
+    """
+    try:
+        yield from _steadiest(job, parts, starts, rows)
+    except Interrupted as stop:
+        raise Interrupted from stop
+
+
+def _steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int]) -> Iterator[Rendering]:
     done, waiting = 0, list[Rendering]()
     for part in parts:
         together = join([*waiting, part])
         whole = len(together) // starts * starts
         if whole:
-            held = _held(job, done, together.pictures[:whole]).view(-1, starts)
+            held = _held(job, rows[done : done + whole], together.pictures[:whole]).view(-1, starts)
             yield together.chosen((held.argmax(1) + starts * torch.arange(len(held))).tolist())
         done += whole
         waiting = [together.chosen(range(whole, len(together)))] if whole < len(together) else []
 
 
 @torch.no_grad()
-def _held(job: Job, first: int, pictures: Tensor) -> Tensor:
+def _held(job: Job, rows: Sequence[int], pictures: Tensor) -> Tensor:
     """Mean values (b,) of the objectives over the recipe's views, which are the same for all pictures of one objective."""
     mean = job.net.preprocess.mean_picture(job.size).to(job.net.device)
     looks = range(LOOKS if job.recipe.views else 1)
     found = []
     with torch.inference_mode(False), job.net.reading(half=job.half) as read:
-        for item, picture in zip(job.items[first:], pictures, strict=False):
+        for item, picture in zip((job.items[row] for row in rows), pictures, strict=True):
             seen = []
             for k in looks[::AT_ONCE]:
                 some = [f"{item.text}\0held {look}" for look in looks[k : k + AT_ONCE]]

@@ -29,6 +29,7 @@ class Item:
     score        the objective's value at the finished picture, without views or penalties
     probability, rank  of that class by the network that was rendered; rank 1 is the highest score
     notes        sentences on what may mislead: a dead unit, a start that had to be changed
+    finished     False where Ctrl-C came before the picture's last step
     """
 
     objective: str
@@ -39,6 +40,7 @@ class Item:
     probability: float | None
     rank: int | None
     notes: tuple[str, ...] = ()
+    finished: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         said = {
@@ -50,7 +52,8 @@ class Item:
             "probability": self.probability,
             "rank": self.rank,
         }
-        return said | ({"notes": list(self.notes)} if self.notes else {})
+        more = {"notes": list(self.notes)} if self.notes else {}
+        return said | more | ({} if self.finished else {"finished": False})
 
     @property
     def label(self) -> tuple[str, str]:
@@ -75,7 +78,8 @@ class Rendering:
 
     pictures  (b, c, h, w) float32 in [0, 1]
     scores    (b,) the objectives' values at the finished pictures
-    history   (steps, b) the objectives' values at each step, as the network saw the picture then (through the views)
+    history   (steps, b) the objectives' values at each step, as the network saw the picture then (through the views);
+              NaN for steps that Ctrl-C left out
     items     one Item per picture
     records   one Record per picture
     frames    (n, b, c, h, w) uint8: the pictures as they formed, at the steps `frame_steps`
@@ -209,7 +213,8 @@ def titled(records: Sequence[Record]) -> str:
 
 
 def _lines(item: Item) -> tuple[str, ...]:
-    return (*item.label, *(("dead: no gradient",) if any("gradient is zero" in note for note in item.notes) else ()))
+    dead = any("gradient is zero" in note for note in item.notes)
+    return (*item.label, *(("dead: no gradient",) if dead else ()), *(() if item.finished else ("unfinished",)))
 
 
 def _sheet_of(frame: Tensor) -> Image.Image:
