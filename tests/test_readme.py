@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+DRAWN = ("class-model", "render", "dream")
 
 
 def test_the_readme_shows_code_and_commands() -> None:
@@ -28,9 +29,11 @@ def test_python_of_the_readme_runs(block: str, tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.rglob("contact_sheet.png"))
 
 
-def test_commands_of_the_readme_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [["--steps", "3"], pytest.param([], marks=pytest.mark.slow)], ids=["few steps", "as shown"])
+def test_commands_of_the_readme_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    """Of an option that is given twice the last counts."""
     monkeypatch.chdir(tmp_path)
     for line in COMMANDS:
         program, *arguments = shlex.split(line)
         assert program == "phosphene"
-        assert main(arguments) == 0, line
+        assert main(arguments + (more if arguments[0] in DRAWN else [])) == 0, line

@@ -73,7 +73,8 @@ def test_principal_components_are_those_of_the_singular_values() -> None:
         assert shares == pytest.approx(((s**2)[:2] / (s**2).sum()).tolist())
 
 
-def test_by_umap_kinds_stand_together_and_the_seed_decides(index: ph.FeatureIndex, net: ph.Network, tmp_path: Path) -> None:
+@pytest.mark.slow  # UMAP is compiled first
+def test_by_umap_kinds_stand_together_and_the_seed_decides(index: ph.FeatureIndex) -> None:
     pytest.importorskip("umap")
     first, again, other = (feature_map(index, method="umap", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.points, again.points)
@@ -83,6 +84,10 @@ def test_by_umap_kinds_stand_together_and_the_seed_decides(index: ph.FeatureInde
     away = torch.cdist(first.points, first.points).fill_diagonal_(torch.inf)
     same = [first.labels[i] == first.labels[j] for i, j in enumerate(away.argmin(1).tolist())]
     assert sum(same) > 0.8 * COUNT  # chance: a third
+
+
+def test_three_pictures_are_too_few_for_umap(net: ph.Network, tmp_path: Path) -> None:
+    pytest.importorskip("umap")
     few = ph.FeatureIndex.build(net, pictures(3), tmp_path / "few.lance")
     assert feature_map(few, method="umap").notes == ("by PCA: 3 pictures are too few for UMAP",)
 

@@ -6,6 +6,7 @@ Left out: TorchCAM's Grad-CAM++, whose division is lost in a copy; pytorch-grad-
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def tiny(habit: str) -> ph.Network:
     return ph.Network(made(habit), ph.Preprocess(size=12, mean=0.5, std=0.25))
 
 
+@functools.cache
 def of_timm(name: str, size: int = 64, **settings: Any) -> ph.Network:
     timm = pytest.importorskip("timm")
     with torch.random.fork_rng():
@@ -61,6 +63,7 @@ def from_grad_cam(net: ph.Network, shown: Tensor, layer: str, kind: str, reshape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made(net.preprocess.forward(shown), [ClassifierOutputTarget(1)] * len(shown))
+    made.activations_and_grads.release()  # other tests look into the same network
     return torch.as_tensor(raw[0]).float()
 
 

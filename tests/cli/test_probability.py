@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import phosphene as ph
 from tests.cli.conftest import Phosphene
 
@@ -18,6 +20,7 @@ def test_both_pictures_stand_side_by_side(phosphene: Phosphene) -> None:
     assert items[1]["score"] == items[1]["probability"]
 
 
+@pytest.mark.slow
 def test_the_raw_score_grows_more_where_it_is_what_is_asked_for(robust: ph.Network) -> None:
     """The probability also grows when other scores fall: the class's own score stays lower (Simonyan et al. 2013)."""
     drawn = ph.render(robust, [f"{kind}:{name}" for name in robust.classes for kind in ("logit", "probability")], frames=0)

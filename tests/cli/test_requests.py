@@ -167,6 +167,7 @@ def test_no_command_at_all_shows_the_help_and_what_is_missing(phosphene: Phosphe
     assert ran.line == "phosphene: a command is needed; phosphene --help lists them"
 
 
+EXAMPLES = pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
 quietly = settings(
     max_examples=30,
     deadline=None,
@@ -184,20 +185,30 @@ def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> int:
     return status
 
 
-@quietly
-@given(some.text() | some.text("catdog 0-+*:\"'\\\n\0") | some.sampled_from(["--help", "-c", "", "٣", "\ud800", "9" * 5000]))
-def test_any_class_name_is_drawn_or_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
-    answered(capsys, "class-model", "-m", "demo:robust", "-c", name, "--steps", "1", "-o", str(tmp_path / "out"))
+@EXAMPLES
+def test_any_class_name_is_drawn_or_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, count: int) -> None:
+    @settings(quietly, max_examples=count)
+    @given(
+        some.text() | some.text("catdog 0-+*:\"'\\\n\0") | some.sampled_from(["--help", "-c", "", "٣", "\ud800", "9" * 5000])
+    )
+    def ask(name: str) -> None:
+        answered(capsys, "class-model", "-m", "demo:robust", "-c", name, "--steps", "1", "-o", str(tmp_path / "out"))
+
+    ask()
 
 
-@quietly
-@given(some.text() | some.text('logitchaner: +-*"\\0123456789.e[],'))
-@example("logit:cat + logit:cat")
-@example("1e999*logit:cat")
-@example('logit:"cat')
-@example("1e38*logit:cat")
-def test_any_objective_is_drawn_or_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
-    answered(capsys, "render", "-m", "demo:robust", "--steps", "1", "-o", str(tmp_path / "out"), "--", text)
+@EXAMPLES
+def test_any_objective_is_drawn_or_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, count: int) -> None:
+    @settings(quietly, max_examples=count)
+    @given(some.text() | some.text('logitchaner: +-*"\\0123456789.e[],'))
+    @example("logit:cat + logit:cat")
+    @example("1e999*logit:cat")
+    @example('logit:"cat')
+    @example("1e38*logit:cat")
+    def ask(text: str) -> None:
+        answered(capsys, "render", "-m", "demo:robust", "--steps", "1", "-o", str(tmp_path / "out"), "--", text)
+
+    ask()
 
 
 REFERENCES = some.sampled_from(["", "demo:", "demo:robust?", "demo:robust?size=", "demo:robust?weights=", "a.py:", "a.pt2"])

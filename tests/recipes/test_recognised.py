@@ -22,6 +22,7 @@ def test_class_models_of_the_robust_network_are_recognised_by_both(
         assert judge.scores(models.pictures).argmax(1).tolist() == list(range(10))
 
 
+@pytest.mark.slow
 def test_class_models_of_the_standard_network_are_mostly_recognised(robust: ph.Network, standard: ph.Network) -> None:
     drawn = ph.render(standard, [ph.logit(name) for name in standard.classes], frames=0)
     found = ph.evaluation.recognisability(drawn.pictures, standard.classes, [robust, standard])
@@ -43,6 +44,7 @@ def test_simonyan_pays_for_contrast(robust: ph.Network) -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.slow
 def test_a_real_imagenet_network_renders_three_classes(lab: Path) -> None:
     weights = lab / "mobilenet_v2_imagenet.safetensors"
     reference = f"{lab}/mobilenets.py:MobileNetV2?weights={weights}&classes={lab}/classes.json&size=224&mean=0.5&std=0.5"

@@ -29,7 +29,8 @@ def net() -> ph.Network:
     return ph.Network(nets.plain(), ph.Preprocess(size=12))
 
 
-def test_three_hundred_renders_of_several_objectives_leave_nothing(net: ph.Network) -> None:
+@pytest.mark.parametrize(("count", "bound"), [(60, 5), pytest.param(300, 20, marks=pytest.mark.slow)])
+def test_many_renders_of_several_objectives_leave_nothing(net: ph.Network, count: int, bound: int) -> None:
     def render() -> None:
         ph.render(net, ["logit:1", "logit:2"], recipe="pixels", steps=1)
 
@@ -37,11 +38,11 @@ def test_three_hundred_renders_of_several_objectives_leave_nothing(net: ph.Netwo
         render()
     gc.collect()
     before, graphs = resident(), nodes()
-    for _ in range(300):
+    for _ in range(count):
         render()
     gc.collect()
     assert nodes() <= graphs
-    assert resident() - before < 20 * 2**20
+    assert resident() - before < bound * 2**20
 
 
 def test_counting_what_a_gradient_needs_leaves_no_graph(standard: ph.Network) -> None:
@@ -52,11 +53,12 @@ def test_counting_what_a_gradient_needs_leaves_no_graph(standard: ph.Network) ->
     assert resident() - before < 10 * 2**20  # 3.5 MB each where saved outputs hold themselves
 
 
-def test_five_hundred_explanations_leave_nothing(net: ph.Network) -> None:
+@pytest.mark.parametrize(("count", "bound"), [(100, 5), pytest.param(500, 20, marks=pytest.mark.slow)])
+def test_many_explanations_leave_nothing(net: ph.Network, count: int, bound: int) -> None:
     pictures = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     for _ in range(20):
         ph.explain(net, pictures, "logit:1")
     before = resident()
-    for _ in range(500):
+    for _ in range(count):
         ph.explain(net, pictures, "logit:1")
-    assert resident() - before < 20 * 2**20
+    assert resident() - before < bound * 2**20
