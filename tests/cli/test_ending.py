@@ -126,6 +126,12 @@ def test_a_bug_is_told_in_one_line_with_where_to_look(phosphene: Phosphene, monk
     assert (ran.status, ran.line) == (1, "phosphene: ZeroDivisionError: by zero (a bug; --debug shows where)")
 
 
+def test_running_out_of_memory_is_no_bug(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    ran = phosphene("layers", "-m", "demo:robust")
+    assert (ran.status, ran.line.startswith("phosphene: out of memory: ")) == (1, True)
+
+
 def test_a_bug_shows_its_traceback_with_debug(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, ZeroDivisionError("by zero"))
     ran = phosphene("layers", "-m", "demo:robust", "--debug")

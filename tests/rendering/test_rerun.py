@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 
 import phosphene as ph
 from phosphene.pictures import files
+from phosphene.rendering.recipe import Recipe
 from phosphene.results.record import Record
 
 
@@ -97,3 +100,38 @@ def test_digits_in_a_record_are_an_index_also_where_a_class_is_named_like_that(r
     net = ph.Network(robust.module, robust.preprocess, classes=[str(9 - i) for i in range(10)], name="numbered")
     ph.render(net, ["logit:2"], steps=2).save(tmp_path)
     assert ph.rerun(next(tmp_path.glob("2*.png")), net).identical
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "words"),
+    [
+        ({"size": (8192, 8192)}, {"steps": 1000}, "1,000 steps of 3 images, 8192×8192 px"),
+        ({"batch": ("logit:cat",) * 20_000, "position": 0}, {}, "20,000 images"),
+        ({"batch": (" + ".join(["logit:cat"] * 17_000),), "position": 0}, {}, "17,000 terms"),
+        ({}, {"steps": 1_000_000, "samples": 1024}, "1,000,000 steps"),
+        ({"size": (8192, 8192)}, {"steps": 1}, "GB of memory are needed"),
+    ],
+)
+def test_a_record_that_would_take_hours_is_refused_at_once(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], settings: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("phosphene.rendering.rerun.free_bytes", lambda device: 10**9)
+    record = _record(saved / "cat.png")
+    costly = replace(record, **changes, recipe=record.recipe | settings)
+    start = time.process_time()
+    with pytest.raises(ph.PhospheneError, match=words):
+        ph.rerun(_signed(saved / "cat.png", costly))
+    assert time.process_time() - start < 2
+
+
+def test_a_record_that_would_take_hours_is_rendered_if_asked_for(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phosphene.rendering.rerun.MOST_PIXELS", 3 * 3 * (32 * 32 + 1000))  # its terms are 4
+    with pytest.raises(ph.PhospheneError, match="--costly"):
+        ph.rerun(saved / "cat.png")
+    assert ph.rerun(saved / "cat.png", costly=True).identical
+
+
+@pytest.mark.parametrize("settings", [{"steps": 10**9}, {"priors": [{"kind": "l2", "weight": 1.0}] * 65}])
+def test_a_recipe_out_of_range_is_one_sentence(settings: dict[str, Any]) -> None:
+    with pytest.raises(ph.PhospheneError, match="needed"):
+        Recipe.from_dict({"name": "r", **settings})

@@ -104,6 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # standard output, or a place that no verb has named
         return _told(error, f"cannot write or read: {error.strerror or first_line(error)}", 1, debug)
     except Exception as error:
+        from ..network.network import is_out_of_memory
+
+        if is_out_of_memory(error):
+            return _told(error, f"out of memory: {first_line(error)}; take a smaller --size or --batch", 1, debug)
         return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
 
 

@@ -19,6 +19,9 @@ def rerun(
     trust: Annotated[
         bool, typer.Option("--trust", help="Read the files that the record names, as a picture to start from.")
     ] = False,
+    costly: Annotated[
+        bool, typer.Option("--costly", help="Render also what would take hours, or more memory than is free.")
+    ] = False,
     device: options.Device = None,
     out: options.Out = Path("rerun"),
 ) -> None:
@@ -33,7 +36,7 @@ def rerun(
     from .making import Bar, progress_bar
 
     with progress_bar() as progress:
-        again = verb(picture, net, trust=trust, observers=(Bar(progress),))
+        again = verb(picture, net, trust=trust, costly=costly, observers=(Bar(progress),))
     record = again.rendering.records[again.position]
     run = RunFolder(
         out,

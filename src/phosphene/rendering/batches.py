@@ -25,11 +25,16 @@ def batch_for(net: Network, count: int, reads: Collection[str], size: tuple[int,
     pixels, most = LIKED.get(net.device.type, LIKED_ELSEWHERE)
     fits = max(1, min(pixels // (height * width * samples), most, count))
     if fits > 1 and (free := free_bytes(net.device)) is not None:
-        kept = net.kept_bytes(reads, size, half) + 4 * CANVAS * net.preprocess.channels * height * width
-        fits = max(1, min(fits, int(SHARE * free / (kept * samples))))
+        fits = max(1, min(fits, int(SHARE * free / (bytes_each(net, reads, size, half) * samples))))
     if net.batch is not None:  # of an export that takes so many and no other number
         return max(fits // net.batch, 1) * net.batch
     return -(-count // -(-count // fits))
+
+
+def bytes_each(net: Network, reads: Collection[str], size: tuple[int, int], half: bool) -> int:
+    """Bytes of memory for each further view of this size: activations kept for the backward pass, and the canvas."""
+    height, width = size
+    return net.kept_bytes(reads, size, half) + 4 * CANVAS * net.preprocess.channels * height * width
 
 
 class TooLong(Exception):  # noqa: N818  no error: the batch is made smaller

@@ -20,6 +20,7 @@ Optimiser = Literal["sgd", "adam", "nadam"]
 Shape = tuple[int, int, int]  # channels, height, width
 NATURAL_FROM = 96  # pixels of the shorter side: below it natural frequencies leave too little room for shapes
 LARGEST_FILE = 1 << 20  # bytes of a recipe
+MOST_PARTS = 64  # of each of priors, projections and views
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Recipe:
         if isinstance(members, list):
             members = tuple(members)
             object.__setattr__(self, group, members)
+        if isinstance(members, tuple) and len(members) > MOST_PARTS:
+            raise RequestError(f"{group} are {len(members):,}; up to {MOST_PARTS} are needed")
         wrong = [m for m in members if type(m) not in _kinds_of(group)] if isinstance(members, tuple) else [members]
         if wrong:
             raise RequestError(f"{group} hold {shown(wrong[0])}; {', '.join(registry.names(group))} make them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +18,24 @@ from ..errors import PhospheneError, RecordError, shown
 from ..network.load import load
 from ..network.load import parse as parse_reference
 from ..network.network import Network
+from ..network.room import free_bytes
+from ..objectives.expression import Objective
 from ..objectives.spec import parse
 from ..objectives.units import by_index
 from ..pictures import colour, files
 from ..results.kinds import Rendering
 from ..results.record import Record
+from .batches import PIXELS, bytes_each
 from .observers import Observer
 from .recipe import Recipe
 from .render import stream_renderings
+
+# What a record may ask for: a ResNet-50 passes 10**6 pixels a second forward and back on 2 cores.
+MOST_PIXELS = 10**10  # of all images, views and steps
+MOST_TERMS = 1 << 14  # of all its objectives
+TERM = 1000  # pixels that take as long as one more term
+QUICK = 8 * PIXELS  # pixels of one step; memory is reckoned beyond it
+_SIGN = re.compile(r"\s[+-]\s")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +56,14 @@ class Rerun:
 
 
 @shielded
-def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, observers: tuple[Observer, ...] = ()) -> Rerun:
+def rerun(
+    path: str | Path,
+    net: Network | None = None,
+    *,
+    trust: bool = False,
+    costly: bool = False,
+    observers: tuple[Observer, ...] = (),
+) -> Rerun:
     """Render again what the PNG at `path` shows, from its Record, and compare.
 
     Bit for bit the same on the same machine with the same versions and number of threads. Elsewhere the picture is the same
@@ -54,6 +72,7 @@ def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, 
     net: the network, if it is not to be opened from the Record. It must be given where the Record names code or files of
     a user's, since a picture from elsewhere must not choose what runs here.
     trust: read the files that the Record names, as a picture to start from.
+    costly: render also what takes more than 10^10 pixels of images, views and steps, or more memory than is free.
     """
     image, text = files.read_png(path)
     record = Record.from_json(text)
@@ -66,8 +85,12 @@ def rerun(path: str | Path, net: Network | None = None, *, trust: bool = False, 
         raise RecordError(
             f"{record.model['ref']} is read as {'multi-label' if net.multilabel else 'single-label'}; the record is not"
         )
-    objectives = [by_index(parse(objective, files=trust)) for objective in record.batch]
     recipe = Recipe.from_dict(record.recipe)
+    if not costly:
+        _check_work(record, recipe)
+    objectives = [by_index(parse(objective, files=trust)) for objective in record.batch]
+    if not costly:
+        _check_memory(net, record, recipe, objectives)
     if recipe.canvas.files and not trust:
         raise RecordError(f"the record names a file, {recipe.canvas.files[0]}; --trust (in Python: trust=True) reads it")
     with _threads(record):
@@ -105,6 +128,39 @@ def _opened(record: Record) -> Network:
             "if you trust it, name it yourself with -m (in Python: rerun(path, net))"
         )
     return load(reference)
+
+
+def _check_work(record: Record, recipe: Recipe) -> None:
+    """Refuse a record that would keep a machine busy for hours: anyone may have written it."""
+    (h, w), images = record.size, len(record.batch)
+    terms = images + sum(len(_SIGN.findall(text)) for text in record.batch)
+    pixels = recipe.steps * (images * recipe.samples * h * w + TERM * terms)
+    if pixels > MOST_PIXELS or terms > MOST_TERMS:
+        raise RecordError(
+            f"the record asks for {recipe.steps:,} steps of {images:,} images, {h}×{w} px in {recipe.samples} views, "
+            f"with {terms:,} terms: at most {MOST_PIXELS:.0e} pixels in all and {MOST_TERMS:,} terms are rendered. {_ANYWAY}"
+        )
+
+
+def _check_memory(net: Network, record: Record, recipe: Recipe, objectives: list[Objective]) -> None:
+    """Refuse a record that needs more memory than is free: a process that takes it may be killed without a word."""
+    h, w = record.size
+    views = len(objectives) * recipe.samples
+    free = free_bytes(net.device)
+    if views * h * w <= QUICK or free is None:
+        return
+    reads = frozenset().union(*(objective.reads for objective in objectives))
+    net.check_addresses(reads)
+    own_h, own_w = net.preprocess.sides
+    needed = views * bytes_each(net, reads, net.preprocess.sides, half=False) * (h * w) // (own_h * own_w)
+    if needed > free:
+        raise RecordError(
+            f"the record asks for {len(objectives):,} images, {h}×{w} px in {recipe.samples} views at once: about "
+            f"{needed / 1e9:,.0f} GB of memory are needed, {free / 1e9:,.0f} GB are free. {_ANYWAY}"
+        )
+
+
+_ANYWAY = "--costly (in Python: costly=True) renders it all the same"
 
 
 @contextmanager
