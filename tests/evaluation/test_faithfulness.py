@@ -13,7 +13,7 @@ import phosphene as ph
 from phosphene.errors import Interrupted, RequestError
 from phosphene.evaluation import RandomMap, average_drop, insertion_deletion, road, trust
 from phosphene.evaluation.imputation import imputed
-from phosphene.evaluation.removal import order
+from phosphene.evaluation.removal import Watched, asked, order
 from phosphene.evaluation.trust import MEASURES
 from tests.attribution.linear import linear, pictures
 
@@ -287,3 +287,13 @@ def test_what_cannot_be_measured_is_refused(changes: dict[str, object], words: s
 def test_shares_that_leave_or_take_nothing_are_refused(shares: tuple[float, ...]) -> None:
     with pytest.raises(RequestError, match="one or more, each above 0 and below 1, are needed"):
         road(bright(), noise(), "saliency", "logit:light", shares=shares)
+
+
+def test_of_a_network_that_ends_in_sigmoid_its_own_output_is_watched() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 4), nn.Sigmoid()).eval()
+    net = ph.Network(module, ph.Preprocess(size=SIDE))
+    picture = noise(2)
+    watched = Watched.of(asked(net, picture, ["logit:1", "logit:3"], None, 0, None))
+    given = module(picture)
+    torch.testing.assert_close(watched.whole, torch.stack([given[0, 1], given[1, 3]]).detach())

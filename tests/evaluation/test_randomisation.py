@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import phosphene as ph
 from phosphene.errors import ModelError, RequestError
 from phosphene.evaluation import RandomMap, randomisation, trust
-from phosphene.evaluation.randomisation import randomised
+from phosphene.evaluation.randomisation import compared, randomised
+from phosphene.evaluation.removal import asked, method_of, worth
 from phosphene.evaluation.similarity import spearman, ssim
 from phosphene.network.probe import tensors
 from phosphene.results.method import Maps, Method
@@ -181,3 +182,11 @@ def test_structural_similarity_is_of_shapes_and_not_of_units() -> None:
 def test_maps_of_two_shapes_are_refused() -> None:
     with pytest.raises(RequestError, match=r"maps are \(1, 4, 4\) and \(1, 4, 5\)"):
         spearman(torch.rand(1, 4, 4), torch.rand(1, 4, 5))
+
+
+def test_maps_that_differ_at_one_stage_alone_are_not_called_the_same(standard: ph.Network) -> None:
+    question, method = asked(standard, photo(1), "logit:cat", None, 0, None), method_of("saliency")
+    (other,) = (net for _, net in randomised(standard, 1))
+    for nets in ([other, standard], [standard, other]):
+        assert not compared(question, method, worth(question, method), [("all", net) for net in nets]).same
+    assert compared(question, method, worth(question, method), [("none", standard)] * 2).same

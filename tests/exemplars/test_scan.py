@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import phosphene as ph
 from phosphene.errors import FolderError, Interrupted, PictureError, RequestError, UnknownNameError
 from phosphene.exemplars.examples import Examples, merged
 from phosphene.exemplars.scan import CHECKPOINT
+from phosphene.exemplars.state import State
 from tests.nets import network, of_channels
 
 UNITS = ["channel:1:*", "channel:4:0-2", "neuron:3:2,1,4", "logit:1 - logit:2"]
@@ -255,3 +257,13 @@ def test_a_ceiling_is_told() -> None:
     (note,) = found.notes
     assert note.startswith("1: the best of 2 of 2 units are all equal")
     assert found.indices[2:].tolist() == [[0, 1, 2]] * 2
+
+
+def test_a_checkpoint_of_other_tensors_is_refused(tmp_path: Path) -> None:
+    net, data = network("plain"), pictures()
+    for folder, units in (("three", "channel:4:0-2"), ("four", "channel:4:0-3")):
+        ph.examples(net, data, units, top=6, folder=tmp_path / folder)
+    three, four = (State.load(tmp_path / folder / CHECKPOINT) for folder in ("three", "four"))
+    replace(four, about=three.about).save(tmp_path / "three" / CHECKPOINT)
+    with pytest.raises(RequestError, match=r"the scan in .* does not fit these units; take it away to begin anew"):
+        ph.examples(net, data, "channel:4:0-2", top=6, folder=tmp_path / "three")

@@ -439,3 +439,23 @@ def test_a_reference_can_say_multilabel_and_identity_tells_it() -> None:
     assert "multilabel" not in ph.load("demo:robust?multilabel=0").identity()
     with pytest.raises(RequestError, match="multilabel='yes'; 0 or 1 is needed"):
         ph.load("demo:robust?multilabel=yes")
+
+
+def test_a_reference_wins_over_the_source_and_the_source_over_the_weights_file(tmp_path: Path, robust: ph.Network) -> None:
+    file = tmp_path / "w.safetensors"
+    said = {"size": "[16, 24]", "mean": "[0.9, 0.9, 0.9]", "std": "[2.0, 2.0, 2.0]", "classes": json.dumps(["c"] * 10)}
+    save_file(state_of(robust), file, said)
+    net = ph.load(f"demo:robust?weights={file}")
+    assert net.preprocess == robust.preprocess
+    assert net.classes == robust.classes
+    wished = ph.load(f"demo:robust?weights={file}&size=48&mean=0.25")
+    assert (wished.preprocess.size, wished.preprocess.mean) == ((48, 48), (0.25,) * 3)
+    assert wished.preprocess.std == robust.preprocess.std
+
+
+def test_a_weights_file_says_what_its_source_does_not(tmp_path: Path, script: str) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(state_of(ph.load(f"{script}:small?size=8")), file, {"size": "[16, 24]", "classes": '["one", "two"]'})
+    net = ph.load(f"{script}:small?weights={file}")
+    assert (net.preprocess.size, net.classes) == ((16, 24), ("one", "two"))
+    assert ph.load(f"{script}:small?weights={file}&size=9").preprocess.size == (9, 9)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import phosphene as ph
 from phosphene.errors import ModelError, RequestError, UnknownNameError
+from phosphene.network.probe import forward
 from tests.nets import CLASSES, HABITS, Functional, made, network, plain
 from tests.network import traces
 
@@ -413,3 +414,22 @@ def test_wrong_pictures_are_refused_in_words() -> None:
         net.scores(file)
     with pytest.raises(RequestError, match=r"pictures are \(1, 4, 12, 12\); \(b, 3, h, w\) is needed"):
         net.scores(torch.zeros(1, 4, 12, 12))
+
+
+class Around(nn.Module):
+    """Reads a part of itself on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        found, _ = forward(self.inner, x, ["1"], {"0": 1, "1": 1})
+        return found["1"].mean((2, 3))
+
+
+def test_a_pass_inside_a_pass_lets_the_outer_one_end_where_it_has_enough() -> None:
+    module = Around().eval()
+    found, output = forward(module, INPUTS, ["inner.0"], {"inner.0": 1})
+    assert output is None
+    torch.testing.assert_close(found["inner.0"], module.inner[0](INPUTS))

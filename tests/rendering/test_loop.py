@@ -59,3 +59,25 @@ def test_a_rerun_takes_the_threads_of_the_record_and_gives_the_callers_back(
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+class Topped(nn.Module):
+    """The mean of a picture up to a height, from where on its gradient is zero."""
+
+    def __init__(self, height: float) -> None:
+        super().__init__()
+        self.top = nn.Hardtanh(-1.0, height)
+        self.head = nn.Parameter(torch.ones(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        top: Tensor = self.top(x.mean((1, 2, 3)))[:, None]
+        return top * self.head
+
+
+@pytest.mark.parametrize(("steps", "still"), [(8, 5), (6, 0)])
+def test_a_gradient_that_is_zero_in_more_than_half_of_the_steps_is_told(steps: int, still: int) -> None:
+    """A flat picture rises by 0.1 a step; after three it stands over the height."""
+    net = ph.Network(Topped(0.75), ph.Preprocess(size=4, channels=1))
+    recipe = ph.Recipe("rise", steps=steps, lr=0.1)
+    (item,) = ph.render(net, "logit:0", recipe=recipe).items
+    assert item.notes == ((f"the gradient was zero in {still} of {steps} steps",) if still else ())

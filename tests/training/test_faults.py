@@ -299,3 +299,18 @@ def test_pyplot_shows_the_pictures() -> None:
     assert watch.problems == []
     assert plt.gca().get_title() == "blue/../up 0"
     plt.close("all")
+
+
+@pytest.mark.parametrize(("finished", "drawings"), [(True, 2), (False, 1)])
+def test_what_was_put_off_is_not_made_up_for_where_the_training_broke_off(
+    tmp_path: Path, finished: bool, drawings: int
+) -> None:
+    _, net = small.network()
+    watch = small.watch(net).on_val().to_file(tmp_path / "{index}.png")
+    loop = watch.for_loop()
+    loop.val()
+    watch.budget(1e-9)
+    loop.val()
+    assert (watch.drawings, watch.put_off) == (1, 1)
+    watch.close(finished=finished)
+    assert watch.drawings == drawings
