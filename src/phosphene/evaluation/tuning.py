@@ -20,6 +20,7 @@ from ..rendering.observers import Observer
 from ..rendering.recipe import Recipe
 from ..rendering.render import render, settle
 from ..results import door
+from ..results.claim import claim
 from .jury import FLOOR, Jury, Verdict, jury_of
 from .recognisability import index_in
 from .space import Knob, changes, described, searched, space
@@ -127,7 +128,8 @@ def tune(
     judges    networks that took no part. Without any, the network itself judges, on pictures blurred, coarsened, turned and
               with noise, and so does a copy with perturbed weights: weaker evidence, which the result's `notes` say
     trials    in all, those of the folder included
-    folder    keeps the trials, in tune.db: started again, it goes on where it was. One process at a time. None keeps nothing
+    folder    keeps the trials, in tune.db: started again, it goes on where it was. A second process at the same time is
+              refused. None keeps nothing
     base      the recipe from which settings depart, tried first: a name, a Recipe; "auto" is the usual one for the size
     seed      of the pictures and of the search. The settings tried are the same for the same seed
     on_trial  told of every trial that is finished;  observers: of every step of every ascent
@@ -141,8 +143,9 @@ def tune(
     check_extra()
     count = checks.whole("trials", trials, low=1, high=MOST)
     search = _Search.of(net, classes, judges, base, size, checks.seed(seed), observers)
-    path = None if folder is None else files.folder(folder) / DATABASE
-    with Study(path, search.identity, search.seed) as study:
+    place = None if folder is None else files.folder(folder)
+    path = None if place is None else place / DATABASE
+    with claim(place), Study(path, search.identity, search.seed) as study:
         done = [Trial.from_dict(said) for said in study.finished()]
         try:
             if len(done) < count:

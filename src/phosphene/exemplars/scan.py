@@ -17,6 +17,7 @@ from ..errors import Interrupted, RequestError
 from ..network.network import Network, Read, is_out_of_memory
 from ..pictures import files
 from ..pictures.data import Batch, Data, nothing
+from ..results.claim import claim
 from .state import State, check_same
 from .units import Asked
 
@@ -63,36 +64,36 @@ def scan(
     Interrupted, with the state so far, on Ctrl-C. The same batches are made wherever it goes on, so the result is the same.
     """
     kind = {**kind, "batch": batch}
-    state = _begun(folder, kind, asked, shard, net.device)
-    if state.done:
-        return state
-    saved = time.monotonic()
-    try:
-        with torch.inference_mode(), net.reading() as read:
-            for some in data.batches(net.preprocess.taken, batch, start=state.parts[0].end, shard=shard):
-                state = state.update(some, _values(read, asked, some))
-                if on_batch is not None:
-                    on_batch(state.seen + state.refused, _total(data, shard))
-                if folder is not None and time.monotonic() - saved >= every:
-                    state.save(folder / CHECKPOINT)
-                    saved = time.monotonic()
-    except KeyboardInterrupt:
+    with claim(folder and files.folder(folder)):
+        state = _begun(folder, kind, asked, shard, net.device)
+        if state.done:
+            return state
+        saved = time.monotonic()
+        try:
+            with torch.inference_mode(), net.reading() as read:
+                for some in data.batches(net.preprocess.taken, batch, start=state.parts[0].end, shard=shard):
+                    state = state.update(some, _values(read, asked, some))
+                    if on_batch is not None:
+                        on_batch(state.seen + state.refused, _total(data, shard))
+                    if folder is not None and time.monotonic() - saved >= every:
+                        state.save(folder / CHECKPOINT)
+                        saved = time.monotonic()
+        except KeyboardInterrupt:
+            if folder is not None:
+                state.save(folder / CHECKPOINT)
+            raise Interrupted(state.pruned()) from None
+        if not state.seen:
+            raise nothing(data, state.refused, state.refusals)
+        state = state.finished()
         if folder is not None:
             state.save(folder / CHECKPOINT)
-        raise Interrupted(state.pruned()) from None
-    if not state.seen:
-        raise nothing(data, state.refused, state.refusals)
-    state = state.finished()
-    if folder is not None:
-        state.save(folder / CHECKPOINT)
-    return state
+        return state
 
 
 def _begun(folder: Path | None, kind: dict[str, Any], asked: Asked, shard: tuple[int, int], device: torch.device) -> State:
     new = State.of(kind, asked.groups, shard, device)
     if folder is None:
         return new
-    files.folder(folder)
     for left in folder.glob(".*.safetensors"):  # of a process that was killed while it wrote
         if re.fullmatch(r"\.[0-9a-f]{12}\.safetensors", left.name):
             left.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pictures import files
+from .claim import claim
 from .record import phosphene_version
 
 
@@ -33,6 +34,7 @@ class Listing:
         wanted: Sequence[str] = (),
     ) -> None:
         self.path = files.folder(path)
+        self._claim = claim(self.path) if arguments is not None else None  # of a command, which may run for hours
         self._about = {
             "phosphene": phosphene_version(),
             "command": command,
