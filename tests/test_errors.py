@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import pickle
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phosphene import errors
-from phosphene.errors import Interrupted, PhospheneError, UnknownNameError, first_line, nearest, shown
+from phosphene.errors import FolderError, Interrupted, PhospheneError, UnknownNameError, first_line, nearest, shown
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
 
@@ -101,3 +103,21 @@ def test_an_unknown_name_is_told_across_processes() -> None:
     other = pickle.loads(pickle.dumps(error))
     assert type(other) is UnknownNameError
     assert (str(other), other.near) == (str(error), error.near)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "No space left on device"),
+        (OSError(errno.EACCES, "Permission denied"), 2, "Permission denied"),
+        (
+            RuntimeError("lance error: IO: No space left on device (os error 28), /root/.cargo/x.rs:1:2"),
+            1,
+            "No space left on device",
+        ),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full\n[SQL: …]"), 1, "disk is full"),
+    ],
+)
+def test_a_full_disk_is_no_fault_of_the_request(error: Exception, status: int, reason: str) -> None:
+    found = FolderError.of("'out'", error)
+    assert (str(found), found.status) == (f"'out' cannot be written: {reason}", status)

@@ -20,9 +20,13 @@ Each class has a page in docs/errors/.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from typing import Any
 
+# How the system and the libraries that write say that the disk is full or fails.
+_DISK = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)), "disk is full", "disk I/O error")
 SHOWN = 60  # characters of a given value that an error repeats
 
 
@@ -80,7 +84,16 @@ class ExtraError(PhospheneError, ImportError):
 
 
 class FolderError(PhospheneError, OSError):
-    """A place that cannot be written."""
+    """A place that cannot be written. Where the disk is full or fails, `status` is 1: the request was right."""
+
+    @classmethod
+    def of(cls, place: str, error: BaseException) -> FolderError:
+        """One sentence from what a library raised while it wrote."""
+        full = next((words for words in _DISK if words in str(error)), None)
+        found = cls(f"{place} cannot be written: {full or getattr(error, 'strerror', None) or first_line(error)}")
+        if full:
+            found.status = 1
+        return found
 
 
 class RenderError(PhospheneError, RuntimeError):

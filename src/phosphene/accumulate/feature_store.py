@@ -287,4 +287,4 @@ def _writing(uri: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, RequestError | FolderError):
             raise
-        raise FolderError(f"index {shown(uri)} cannot be written: {first_line(error)}") from error
+        raise FolderError.of(f"index {shown(uri)}", error) from error

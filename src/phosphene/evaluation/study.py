@@ -113,6 +113,8 @@ class Study:
         try:
             yield
         except (SQLAlchemyError, RuntimeError) as error:  # no database; one of another Optuna
+            if (full := FolderError.of(shown(str(self._path)), error)).status == 1:
+                raise full from error
             raise RequestError(
                 f"{shown(str(self._path))} cannot be read as a study: {first_line(error)}; another folder is needed"
             ) from error
@@ -125,7 +127,7 @@ class Study:
         try:
             yield
         except (SQLAlchemyError, OptunaError) as error:  # a full disk; another process that took the study over
-            raise FolderError(f"{shown(str(self._path))} cannot be written: {first_line(error.__cause__ or error)}") from error
+            raise FolderError.of(shown(str(self._path)), error.__cause__ or error) from error
 
 
 def check_extra() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+from safetensors import SafetensorError
 
 from ..errors import FolderError, RecordError, first_line, shown
 from .reading import DAMAGE, LARGEST_BYTES, LARGEST_PIXELS
@@ -29,8 +30,7 @@ def folder(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=place):
             pass
     except (OSError, ValueError, RuntimeError) as error:  # a ValueError for a null in a name, a RuntimeError for no home
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise FolderError(f"{shown(str(path))} cannot be written: {reason}") from error
+        raise FolderError.of(shown(str(path)), error) from error
     return place
 
 
@@ -45,8 +45,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise FolderError(f"{shown(str(path))} cannot be written: {error.strerror or first_line(error)}") from error
+    except (OSError, SafetensorError) as error:
+        raise FolderError.of(shown(str(path)), error) from error
     return path
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import checks
-from ..errors import FolderError, PictureError, first_line, shown
+from ..errors import PictureError, first_line, shown
+from .files import write_whole
 
 SIDE = 256  # pixels at which a spectrum is measured
 NATURAL = "natural"
@@ -57,11 +58,8 @@ class Statistics:
 
     def save(self, path: str | Path) -> Path:
         tensors = {"spectrum": self.spectrum.half(), "colour_mean": self.mean, "colour_basis": self.basis}
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-        except (OSError, SafetensorError) as error:
-            raise FolderError(f"{shown(str(path))} cannot be written: {first_line(error)}") from error
-        return Path(path)
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        return write_whole(Path(path), lambda beside: save_file(whole, beside))
 
 
 def frequencies(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
