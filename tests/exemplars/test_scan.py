@@ -16,6 +16,7 @@ from phosphene.errors import FolderError, Interrupted, PictureError, RequestErro
 from phosphene.exemplars.examples import Examples, merged
 from phosphene.exemplars.scan import CHECKPOINT
 from phosphene.exemplars.state import State
+from phosphene.pictures.colour import image_of
 from tests.nets import network, of_channels
 
 UNITS = ["channel:1:*", "channel:4:0-2", "neuron:3:2,1,4", "logit:1 - logit:2"]
@@ -245,6 +246,35 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path, content: bytes | N
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
     with pytest.raises(RequestError, match=r"is no scan that can go on.*take it away"):
         ph.examples(net, pictures(4), "logit:1", folder=tmp_path)
+
+
+def test_a_damaged_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    net = network("plain")
+    ph.examples(net, pictures(4), "logit:1", folder=tmp_path)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    draw = random.Random(7)
+    for at in [len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(60))]:
+        (tmp_path / CHECKPOINT).write_bytes(whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :])
+        with pytest.raises(RequestError, match=r"scan\.safetensors' is no scan that can go on"):
+            ph.examples(net, pictures(4), "logit:1", folder=tmp_path)
+
+
+def test_the_file_that_has_changed_is_named(tmp_path: Path) -> None:
+    net, data, out = network("plain"), tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for i, one in enumerate(pictures(4)):
+        image_of(one).save(data / f"{i}.png")
+    ph.examples(net, data, "logit:1", folder=out)
+    image_of(pictures(1, size=9)[0]).save(data / "2.png")
+    with pytest.raises(RequestError, match=r"other data: '.*2\.png' is new or has changed; 1 of the files of then are gone"):
+        ph.examples(net, data, "logit:1", folder=out)
+    (data / "2.png").unlink()
+    with pytest.raises(RequestError, match=r"other data: 1 of the files of then are gone or have changed; the same"):
+        ph.examples(net, data, "logit:1", folder=out)
+    paths = [data / f"{i}.png" for i in (0, 1, 3, 0)]
+    ph.examples(net, paths, "logit:1", folder=tmp_path / "again")
+    with pytest.raises(RequestError, match="the files are in another order"):
+        ph.examples(net, paths[::-1], "logit:1", folder=tmp_path / "again")
 
 
 def test_a_ceiling_is_told() -> None:

@@ -35,6 +35,7 @@ def about(net: Network, data: Data, asked: Asked, settings: dict[str, Any]) -> d
     return {
         "model": net.sha256(),
         "data": data.identity,
+        "files": data.marks,
         "objectives": [str(one.inlined()) for one in asked.objectives],
         "preprocess": net.preprocess.to_dict(),
         **settings,
@@ -65,7 +66,7 @@ def scan(
     """
     kind = {**kind, "batch": batch}
     with claim(folder and files.folder(folder)):
-        state = _begun(folder, kind, asked, shard, net.device)
+        state = _begun(folder, kind, data, asked, shard, net.device)
         if state.done:
             return state
         saved = time.monotonic()
@@ -90,7 +91,9 @@ def scan(
         return state
 
 
-def _begun(folder: Path | None, kind: dict[str, Any], asked: Asked, shard: tuple[int, int], device: torch.device) -> State:
+def _begun(
+    folder: Path | None, kind: dict[str, Any], data: Data, asked: Asked, shard: tuple[int, int], device: torch.device
+) -> State:
     new = State.of(kind, asked.groups, shard, device)
     if folder is None:
         return new
@@ -100,6 +103,8 @@ def _begun(folder: Path | None, kind: dict[str, Any], asked: Asked, shard: tuple
     if not (folder / CHECKPOINT).is_file():
         return new
     old = State.load(folder / CHECKPOINT)
+    if (change := data.change_since(old.about.get("files"))) and old.about.get("model") == kind["model"]:
+        raise RequestError(f"the scan in {folder} is of other data: {change}; the same is needed, or another folder")
     check_same(kind, old.about, f"the scan in {folder}")
     if [part[:2] for part in old.parts] != [tuple(shard)]:
         raise RequestError(f"the scan in {folder} is of another shard; one folder for each shard is needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -181,7 +182,8 @@ class State:
             for name, tensor in one.state().items()
         }
         text = json.dumps(told, allow_nan=False)
-        return files.write_whole(path, lambda beside: save_file(tensors, beside, {"phosphene": text}))
+        metadata = {"phosphene": text, "sha256": _sha256(text, tensors)}
+        return files.write_whole(path, lambda beside: save_file(tensors, beside, metadata))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -192,10 +194,12 @@ class State:
             if path.stat().st_size > LARGEST_FILE:
                 raise ValueError(f"it has over {LARGEST_FILE >> 30} GiB")
             with safe_open(path, framework="pt") as file:
-                told = json.loads((file.metadata() or {})["phosphene"])
+                metadata = file.metadata() or {}
                 names = list(file.keys())
                 tensors = {name: file.get_tensor(name) for name in names}
-            return cls._told(told, tensors)
+            if metadata["sha256"] != _sha256(metadata["phosphene"], tensors):
+                raise ValueError("its content is not what was written")
+            return cls._told(json.loads(metadata["phosphene"]), tensors)
         except RequestError:
             raise
         except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -229,6 +233,14 @@ class State:
 
     def _kinds(self) -> dict[str, Sequence[TopK | Moments | Histogram]]:
         return {"top": self.tops, "bottom": self.bottoms, "moments": self.moments, "histogram": self.histograms}
+
+
+def _sha256(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:

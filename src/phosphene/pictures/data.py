@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -100,6 +100,16 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Marked(Protocol):
+    """A source of files, which can tell what has changed."""
+
+    @property
+    def marks(self) -> str: ...
+
+    def change_since(self, marks: str) -> str: ...
+
+
 class Data:
     """A source, with what can be asked of every one."""
 
@@ -120,6 +130,17 @@ class Data:
     @property
     def identity(self) -> str:
         return self.source.identity
+
+    @property
+    def marks(self) -> str:
+        """What tells each file from others, as `change_since` takes it; "" where the data are no files."""
+        return self.source.marks if isinstance(self.source, Marked) else ""
+
+    def change_since(self, marks: object) -> str:
+        """What has changed since the data had these marks, in words; "" where nothing has, or it cannot be told."""
+        if not isinstance(self.source, Marked) or not isinstance(marks, str) or marks in ("", self.source.marks):
+            return ""
+        return self.source.change_since(marks)
 
     def batches(self, fit: Fit, size: int, *, start: int = 0, shard: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The items from `start` on, `size` at once, fitted; shard (i, n): only those with index % n == i.

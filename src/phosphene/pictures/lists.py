@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..errors import ExtraError, PictureError, RequestError, first_line, shown
 from .data import Label
 from .reading import LARGEST_BYTES, decode, read_file
-from .sources import LABELS, PICTURES, Files
+from .sources import LABELS, PICTURES, Files, identified
 
 PATHS = ("path", "file", "file_name", "filename", "filepath", "url", "uri", *PICTURES)
 LARGEST_LIST = 1 << 30  # bytes
@@ -36,8 +35,8 @@ def listed(text: str) -> Files:
     rows = _parquet(text, content) if text.lower().endswith(".parquet") else _csv(text, content)
     places, labels = _columns(text, rows)
     paths = [_whole(home, remote, place) for place in places]
-    digest = hashlib.sha256("\n".join(f"{p}\0{label}" for p, label in zip(paths, labels, strict=True)).encode(errors="replace"))
-    return Files(text, paths, labels, f"list {digest.hexdigest()}", partial(_picture, home if remote else ""))
+    lines = [f"{p}\0{label}\n".encode(errors="replace") for p, label in zip(paths, labels, strict=True)]
+    return Files(text, paths, labels, *identified("list", lines), partial(_picture, home if remote else ""))
 
 
 def is_url(text: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,12 +30,13 @@ LABELS = ("label", "labels", "fine_label", "target", "class", "cls")
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Picture files, one an item; `labels` has one each."""
+    """Picture files, one an item; `labels` has one each, `marks` eight hexadecimal digits, of what tells it from others."""
 
     name: str
     paths: Sequence[str]
     labels: Sequence[Label]
     identity: str
+    marks: str
     read: Callable[[str], Tensor] = read_file
     parallel: bool = True
 
@@ -46,6 +49,18 @@ class Files:
             path, label = self.paths[index], self.labels[index]
             yield index, path, partial(self._item, path, label)
 
+    def change_since(self, marks: str) -> str:
+        """The first file that is new or of another size since the files had these marks, and how many have changed."""
+        before, new = Counter(_eights(marks)), []
+        for path, mark in zip(self.paths, _eights(self.marks), strict=True):
+            before[mark] -= 1
+            if before[mark] < 0:
+                new.append(path)
+        gone = sum(count for count in before.values() if count > 0)
+        parts = [f"{shown(new[0])} is new or has changed" + (f", and {len(new) - 1} more" if new[1:] else "")] if new else []
+        parts += [f"{gone} of the files of then are gone or have changed"] if gone else []
+        return "; ".join(parts) or "the files are in another order"
+
     def _item(self, path: str, label: Label) -> Item:
         return Item(self.read(path), label)
 
@@ -56,12 +71,19 @@ def folder(place: Path, out: Path | None = None, channels: int | None = None) ->
     inside.sort(key=lambda path: path.as_posix())
     if not inside:
         raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
-    digest = hashlib.sha256()
-    for path in inside:
-        digest.update(f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape"))
+    lines = [f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape") for path in inside]
     labels = [path.parts[0] if len(path.parts) > 1 else None for path in inside]
     read = read_file if channels in (None, 1, 3) else partial(read_file, channels=channels)
-    return Files(str(place), [str(place / path) for path in inside], labels, f"folder {digest.hexdigest()}", read)
+    return Files(str(place), [str(place / path) for path in inside], labels, *identified("folder", lines), read)
+
+
+def identified(kind: str, lines: Sequence[bytes]) -> tuple[str, str]:
+    """The identity and the marks of files, from a line that tells each from others."""
+    return f"{kind} {hashlib.sha256(b''.join(lines)).hexdigest()}", "".join(f"{zlib.crc32(line):08x}" for line in lines)
+
+
+def _eights(marks: str) -> list[str]:
+    return [marks[i : i + 8] for i in range(0, len(marks), 8)]
 
 
 def _walked(place: Path, skipped: Path | None) -> Iterator[Path]:
@@ -139,8 +161,8 @@ def dataset(data: Any) -> Source:
     classes = _classes(getattr(data, "classes", None))
     if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
         paths = [str(one) for one in data]
-        digest = hashlib.sha256("".join(f"{path}\0{_size(Path(path))}\n" for path in paths).encode(errors="surrogateescape"))
-        return Files(name, paths, [None] * len(paths), f"paths {digest.hexdigest()}")
+        lines = [f"{path}\0{_size(Path(path))}\n".encode(errors="surrogateescape") for path in paths]
+        return Files(name, paths, [None] * len(paths), *identified("paths", lines))
     if isinstance(data, torch.utils.data.DataLoader):
         raise RequestError("data is a DataLoader; its Dataset is needed: loader.dataset")
     if isinstance(data, Tensor) and data.ndim != 4:
