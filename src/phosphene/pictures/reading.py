@@ -18,6 +18,7 @@ from .. import checks
 from ..ambient import shielded
 from ..errors import PictureError, RequestError, first_line, shown
 from . import bands
+from .libtiff import heard
 
 LARGEST_PIXELS = 178_000_000  # 13,300 × 13,300; a decompression bomb says more, and just above it Pillow itself refuses
 # Those that hold pictures and are decoded in this process: EPS, for one, would be handed to another program.
@@ -117,14 +118,17 @@ def decode(
         array = _array(file, name, channels)
         if array is not None:
             return _scaled(array, name, limits, notes)
-        with Image.open(file, formats=_formats()) as image:
+        with heard() as errors, Image.open(file, formats=_formats()) as image:
             if channels is not None and len(image.getbands()) == channels and channels not in (1, 3):
                 if image.width * image.height > LARGEST_PIXELS:
                     raise PictureError(
                         f"picture {name} has {image.width}×{image.height} pixels; up to {LARGEST_PIXELS:,} are read"
                     )
-                return _scaled(bands.raw(ImageOps.exif_transpose(image)), name, limits, notes)
-            picture = decoded(image, name, limits, notes)
+                picture = _scaled(bands.raw(ImageOps.exif_transpose(image)), name, limits, notes)
+            else:
+                picture = decoded(image, name, limits, notes)
+            if errors:  # which libtiff passes over, with lines that are not what was written
+                raise PictureError(f"picture {name} is damaged: {', '.join(sorted(errors))} of libtiff found errors")
     except (PictureError, Warning):  # the latter where warnings are errors
         raise
     except UnidentifiedImageError:
@@ -198,7 +202,7 @@ def recognised(path: Path) -> bool:
     if path.suffix.lower() in known or path.suffix.lower() == ".npy":
         return True
     try:
-        with quiet(), Image.open(path, formats=_formats()):
+        with quiet(), heard(), Image.open(path, formats=_formats()):
             return True
     except (*DAMAGE, Image.DecompressionBombError):
         return False
