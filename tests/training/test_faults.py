@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ import phosphene as ph
 from phosphene.errors import ExtraError, UnknownNameError
 from phosphene.training import Callback, ClassModels, Shown
 from phosphene.training.fluent import Ranks
-from phosphene.training.guard import untouched
+from phosphene.training.guard import Hung, limited, untouched
 from phosphene.training.schedule import Budget, Trigger
 from phosphene.training.sinks import Animation, File
 
@@ -110,6 +114,57 @@ def test_a_full_disk_is_told_once() -> None:
     with pytest.warns(RuntimeWarning, match="No space left on device") as told:
         assert len(trained(watch)) == 12
     assert len(told) == 1
+
+
+def test_a_sink_that_hangs_is_stopped_once_and_left_out(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def handler(shown: Shown) -> None:
+        calls.append(shown.moment.epoch)
+        while True:
+            try:
+                threading.Event().wait()
+            except Exception:
+                pass
+
+    _, net = small.network()
+    watch = small.watch(net).on_val().with_handler(handler).to_file(tmp_path / "{epoch}-{index}.png")
+    watch.sinks[0].longest = 0.1
+    with pytest.warns(
+        RuntimeWarning, match=r"Handled took over 0\.1 s and was stopped; the training goes on without it"
+    ) as told:
+        assert len(trained(watch)) == 12
+    assert (len(told), calls) == (1, [0])
+    assert len(list(tmp_path.glob("*.png"))) == 9
+
+
+def test_a_limit_leaves_the_timer_and_the_handler_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Hung), limited(0.05):
+            time.sleep(5)
+        with limited(5):  # the program's own comes first
+            time.sleep(0.4)
+        assert rung == [1]
+        signal.setitimer(signal.ITIMER_REAL, 100)
+        with limited(5):
+            pass
+        assert 99 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_limit_does_nothing_in_another_thread() -> None:
+    def late() -> bool:
+        with limited(0.01):
+            time.sleep(0.03)
+        return True
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(late).result()
 
 
 @pytest.mark.filterwarnings("error")

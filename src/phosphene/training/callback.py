@@ -48,6 +48,7 @@ class Callback(Fluent):
         self._cache: list[Shown] = []
         self._expected: float | None = None  # seconds of the next drawing
         self._owed: Moment | None = None  # the last one that was put off
+        self._hung: list[Sink] = []  # which are left out
         self._open = False
 
     def __repr__(self) -> str:
@@ -169,8 +170,15 @@ class Callback(Fluent):
             self._trying(partial(sink.take, several), sink)
 
     def _trying(self, act: Callable[[], object], sink: Sink) -> None:
+        if sink in self._hung:
+            return
         try:
-            act()
+            with guard.limited(sink.longest):
+                act()
+        except guard.Hung:
+            self._hung.append(sink)
+            said = f"{type(sink).__name__} took over {sink.longest:g} s and was stopped; the training goes on without it"
+            self._problems.report(act, said)
         except (Exception, SystemExit) as error:  # a full disk, a logger that is gone: a picture is worth no training
             self._problems.report(sink, f"{type(sink).__name__} failed: {first_line(error)}; the training goes on without it")
 

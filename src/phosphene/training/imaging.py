@@ -16,10 +16,10 @@ from ..errors import ExtraError, RequestError, UnknownNameError, first_line
 from ..pictures import files
 from ..pictures.colour import image_of
 from ..pictures.tiles import grid
-from .guard import untouched
+from .guard import Hung, limited, untouched
 from .normalising import Transform
 from .problems import Problems
-from .sinks import needed
+from .sinks import Pyplot, Sink, needed
 
 Handler = Callable[[Tensor, int, Any], Any]
 Index = int | Sequence[int] | None
@@ -35,9 +35,10 @@ class Imaging:
         self.transform = transform
         self._phases: set[str] = set()
         self._done: set[tuple[str, int]] = set()
-        self._handlers: list[tuple[Handler, Index]] = []
+        self._handlers: list[tuple[Handler, Index, float | None]] = []  # and the seconds that it may take
         self._writers: dict[Path, Any] = {}
         self._problems = Problems()
+        self._hung: list[Handler] = []  # which are left out
         self._wanted = 0  # pictures to wait for
         self._cached: list[Tensor] = []
         self._gridding: Callable[[Tensor], Tensor] | None = None
@@ -66,7 +67,7 @@ class Imaging:
         return self._when("test")
 
     def with_handler(self, handler: Handler, index: Index = None) -> Self:
-        self._handlers.append((handler, index))
+        self._handlers.append((handler, index, Sink.longest))
         return self
 
     def to_file(self, filename: str | Path, index: Index = None) -> Self:
@@ -100,7 +101,8 @@ class Imaging:
             if show:
                 plt.show()
 
-        return self.with_handler(handler, index)
+        self._handlers.append((handler, index, Pyplot.longest))
+        return self
 
     def to_state(self, keys: Any, index: Index = None) -> Self:
         several = list(keys) if isinstance(keys, list | tuple) else [keys]
@@ -199,12 +201,19 @@ class Imaging:
         return pictures if self._gridding is None else self._gridding(pictures.detach().cpu())[None]
 
     def _hand(self, place: int, pictures: Tensor | None, state: Any) -> None:
-        handler, index = self._handlers[place]
+        handler, index, longest = self._handlers[place]
+        if handler in self._hung:
+            return
         assert pictures is not None
         places = range(len(pictures)) if index is None else [index] if isinstance(index, int) else index
         try:
-            for i in places:
-                handler(pictures[i], i, state)
+            with limited(longest):
+                for i in places:
+                    handler(pictures[i], i, state)
+        except Hung:
+            self._hung.append(handler)
+            said = f"a sink took over {longest:g} s and was stopped; the training goes on without it"
+            self._problems.report(self._hung, said)
         except (Exception, SystemExit) as error:  # a full disk, a logger that is gone: a picture is worth no training
             self._problems.report(handler, f"a sink failed: {first_line(error)}; the training goes on without it")
 

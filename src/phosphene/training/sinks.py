@@ -21,7 +21,12 @@ Handler = Callable[[Shown], Any]
 
 
 class Sink(ABC):
-    """Takes what was drawn at one moment. `close` ends a training; another may follow."""
+    """Takes what was drawn at one moment. `close` ends a training; another may follow.
+
+    longest: seconds that either may take; after them the sink is left out. None: as long as it likes.
+    """
+
+    longest: float | None = 60.0
 
     @abstractmethod
     def take(self, pictures: Sequence[Shown]) -> None: ...
@@ -107,6 +112,8 @@ class Animation(Sink):
 
 class Pyplot(Sink):
     """Shown with Matplotlib. title: with the fields of a file's name."""
+
+    longest = None  # a window stays open as long as somebody looks at it
 
     def __init__(self, title: str | None = None, *, show: bool = True) -> None:
         needed("matplotlib", "matplotlib", "matplotlib")
