@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+import phosphene as ph
 from phosphene.cli.app import main
+from phosphene.network import load as loading
+from phosphene.rendering import rerun
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,27 @@ class Ran:
 
 
 Phosphene = Callable[..., Ran]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _bundled_networks_are_opened_once(robust: ph.Network, standard: ph.Network) -> Iterator[None]:
+    """Opening and preparing one costs more than what most commands do with it, and it is the same each time."""
+    opened, load = {"demo:robust": robust, "demo:standard": standard}, loading.load
+
+    def kept(reference: str, *, device: str | None = None) -> ph.Network:
+        return opened[reference] if reference in opened and device in (None, "cpu") else load(reference, device=device)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loading, "load", kept)
+        patched.setattr(rerun, "load", kept)
+        yield
+
+
+def run_in(folder: Path, *arguments: str) -> Ran:
+    """Runs a command line in a folder."""
+    with contextlib.chdir(folder), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = main(arguments)
+    return Ran(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,42 @@ from phosphene import evaluation
 from phosphene.cli.tune import tune
 from phosphene.evaluation import Trial
 from phosphene.rendering.recipe import read_recipe
-from tests.cli.conftest import Phosphene
+from tests.cli.conftest import Phosphene, Ran, run_in
 
 pytest.importorskip("optuna")
 LINE = "tune -m demo:robust -c cat -c ship -j demo:standard --recipe quick.toml -o out --trials"
+RECIPE = ph.Recipe("quick", steps=2, lr=0.05).to_toml()
 
 
 @pytest.fixture
 def quick(phosphene: Phosphene) -> Phosphene:
     """The program, beside a recipe of two steps."""
-    Path("quick.toml").write_text(ph.Recipe("quick", steps=2, lr=0.05).to_toml())
+    Path("quick.toml").write_text(RECIPE)
     return phosphene
 
 
-def run() -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(Path("out/run.json").read_text("utf-8"))
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    """A tuning of three trials, and the folder that it was started in."""
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "quick.toml").write_text(RECIPE)
+    return run_in(folder, *LINE.split(), "3"), folder
+
+
+@pytest.fixture
+def again(quick: Phosphene, tuned: tuple[Ran, Path]) -> Phosphene:
+    """The program in a copy of that folder."""
+    shutil.copytree(tuned[1] / "out", "out")
+    return quick
+
+
+def run(folder: Path = Path()) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "out/run.json").read_text("utf-8"))
     return read
 
 
-def test_the_front_is_shown_and_the_best_recipe_written(quick: Phosphene) -> None:
-    ran = quick(*LINE.split(), "3")
-    said = run()
+def test_the_front_is_shown_and_the_best_recipe_written(tuned: tuple[Ran, Path]) -> None:
+    ran, said = tuned[0], run(tuned[1])
     heads, *rows, last = ran.out.splitlines()
     assert ran.status == 0
     assert heads.split("  ")[0] == "trial"
@@ -45,44 +61,42 @@ def test_the_front_is_shown_and_the_best_recipe_written(quick: Phosphene) -> Non
     assert [line.partition(": mean ln p -")[0] for line in ran.err.splitlines()] == [f"trial {k} of 3" for k in (1, 2, 3)]
 
 
-def test_the_run_tells_every_trial(quick: Phosphene, robust: ph.Network, standard: ph.Network) -> None:
-    quick(*LINE.split(), "2")
-    said = run()
+def test_the_run_tells_every_trial(tuned: tuple[Ran, Path], robust: ph.Network, standard: ph.Network) -> None:
+    folder = tuned[1]
+    said = run(folder)
     assert (said["command"], said["model"]) == ("tune", {"ref": "demo:robust", "sha256": robust.sha256()})
     assert said["judges"] == [{"ref": "demo:standard", "sha256": standard.sha256()}]
     assert said["arguments"] == {
         "classes": ["cat", "ship"],
         "all": False,
-        "trials": 2,
+        "trials": 3,
         "recipe": "quick.toml",
         "size": None,
         "seed": 0,
     }
     trials = [Trial.from_dict(item) for item in said["items"]]
-    assert read_recipe("out/recipe.toml") == trials[said["best"]].recipe
-    assert {path.name for path in Path("out").glob("trial-*.toml")} == {f"trial-{number}.toml" for number in said["front"]}
+    assert read_recipe(str(folder / "out/recipe.toml")) == trials[said["best"]].recipe
+    assert {path.name for path in (folder / "out").glob("trial-*.toml")} == {f"trial-{number}.toml" for number in said["front"]}
 
 
-def test_a_command_draws_with_the_recipe_that_was_found(quick: Phosphene) -> None:
-    quick(*LINE.split(), "2")
-    ran = quick(*"class-model -m demo:robust -c cat --recipe out/recipe.toml -o drawn".split())
+def test_a_command_draws_with_the_recipe_that_was_found(again: Phosphene) -> None:
+    ran = again(*"class-model -m demo:robust -c cat --recipe out/recipe.toml -o drawn".split())
     assert ran.status == 0
     assert Path("drawn/cat.png").is_file()
 
 
-def test_the_same_line_goes_on(quick: Phosphene) -> None:
-    quick(*LINE.split(), "2")
+def test_the_same_line_goes_on(again: Phosphene) -> None:
     before = run()["items"]
-    ran = quick(*LINE.split(), "3")
-    assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["trial 3 of 3"]
-    assert run()["items"][:2] == before
+    ran = again(*LINE.split(), "4")
+    assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["trial 4 of 4"]
+    assert run()["items"][:3] == before
 
 
-def test_json_is_what_the_run_says(quick: Phosphene) -> None:
-    ran = quick(*LINE.split(), "1", "--json")
+def test_json_is_what_the_run_says(again: Phosphene) -> None:
+    ran = again(*LINE.split(), "3", "--json")
     told = json.loads(ran.out)
     assert {key: run()[key] for key in told} == told
-    assert len(told["items"]) == 1
+    assert len(told["items"]) == 3
 
 
 def test_without_a_judge_it_says_what_the_measure_is_worth(quick: Phosphene) -> None:
@@ -127,9 +141,8 @@ def test_ctrl_c_before_anything_is_finished_is_told(quick: Phosphene, monkeypatc
     assert (ran.status, ran.line) == (1, "phosphene: interrupted")
 
 
-def test_another_network_is_refused_in_one_line(quick: Phosphene) -> None:
-    quick(*LINE.split(), "1")
-    ran = quick(*LINE.replace("-m demo:robust", "-m demo:standard").split(), "2")
+def test_another_network_is_refused_in_one_line(again: Phosphene) -> None:
+    ran = again(*LINE.replace("-m demo:robust", "-m demo:standard").split(), "4")
     assert (ran.status, "holds a tuning with another network" in ran.line) == (2, True)
 
 

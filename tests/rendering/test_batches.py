@@ -99,7 +99,7 @@ def peaks(script: str, *jobs: str) -> list[float]:
 
 
 def test_memory_does_not_grow_with_steps() -> None:
-    few, many = peaks(LARGE, "4,4,4", "4,4,40")
+    few, many = peaks(LARGE, "4,4,3", "4,4,15")
     assert many - few < 15
 
 
