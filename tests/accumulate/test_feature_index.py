@@ -25,6 +25,8 @@ from phosphene.accumulate.feature_quality import retrieval
 from phosphene.accumulate.feature_store import Store
 from phosphene.accumulate.feature_vectors import before_head, vectors_of
 from phosphene.errors import FolderError, ModelError, PictureError, RequestError
+from phosphene.network.grid import Grid
+from phosphene.network.layout import Layout
 from phosphene.pictures import files
 from tests import nets
 
@@ -319,11 +321,13 @@ def test_the_default_layer_is_what_the_head_reads(habit: str, layer: str) -> Non
 
 
 def test_of_maps_the_mean_and_of_tokens_the_class_token() -> None:
-    photo = torch.rand(2, 3, 32, 32)
-    maps, tokens = torch.rand(2, 5, 8, 8), torch.rand(2, 17, 6)
-    torch.testing.assert_close(vectors_of(maps, photo), maps.mean((2, 3)))
-    assert vectors_of(tokens, photo).equal(tokens[:, 0])
-    torch.testing.assert_close(vectors_of(tokens[:, 1:], photo), tokens[:, 1:].mean(1))
+    maps, tokens, signal = torch.rand(2, 5, 8, 8), torch.rand(2, 17, 6), torch.rand(2, 5, 9)
+    torch.testing.assert_close(vectors_of(maps, Layout((5, 8, 8))), maps.mean((2, 3)))
+    torch.testing.assert_close(vectors_of(maps, Layout((5, 8, 8), -1)), maps.mean((1, 2)))
+    assert vectors_of(tokens, Layout((17, 6), -1, Grid("bnk", (4, 4), 1))).equal(tokens[:, 0])
+    assert vectors_of(tokens.mT, Layout((6, 17), 1, Grid("bkn", (4, 4), 1))).equal(tokens[:, 0])
+    torch.testing.assert_close(vectors_of(tokens[:, 1:], Layout((16, 6), -1, Grid("bnk", (4, 4)))), tokens[:, 1:].mean(1))
+    torch.testing.assert_close(vectors_of(signal, Layout((5, 9), 1, Grid("bkn", (1, 9)))), signal.mean(2))
 
 
 def test_retrieval_is_that_of_brute_force(net: ph.Network, tmp_path: Path) -> None:

@@ -94,6 +94,26 @@ def test_linear_layers_and_transposed_convolutions_have_filters_too() -> None:
     torch.testing.assert_close(ph.filters(net, "5").values[:, :, 0, 0], weight(net, "5"))
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_kernels_of_signals_are_one_high_and_those_of_volumes_are_shown_in_slices(transposed: bool) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            one, three = (nn.ConvTranspose1d, nn.ConvTranspose3d) if transposed else (nn.Conv1d, nn.Conv3d)
+            self.one, self.three = one(3, 4, 5), three(4, 6, (2, 3, 5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.three(self.one(x.flatten(2))[:, :, :240].view(len(x), 4, -1, 4, 5)).mean((2, 3, 4))
+            return y
+
+    net = ph.Network(Both().eval(), ph.Preprocess(size=16))
+    one, three = (weight(net, address) for address in ("one", "three"))
+    signal, volume = ph.filters(net, "one").values, ph.filters(net, "three").values
+    assert (signal.shape, volume.shape) == ((4, 3, 1, 5), (6, 4, 3, 10))
+    torch.testing.assert_close(signal[3, 1, 0], one[1, 3] if transposed else one[3, 1])
+    torch.testing.assert_close(volume[5, 2, :, 5:], (three[2, 5] if transposed else three[5, 2])[1])
+
+
 def test_dead_filters_and_duplicates_are_named() -> None:
     conv = nn.Conv2d(3, 6, 3)
     with torch.no_grad():

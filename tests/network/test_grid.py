@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phosphene.network.grid import Grid, grid_of
+from phosphene.network.grid import Grid, grid_among, map_of, tokens_of
 
 
 @pytest.mark.parametrize(
@@ -24,17 +24,18 @@ from phosphene.network.grid import Grid, grid_of
         ((512, 1, 1), (224, 224), None),
         ((12, 197, 64), (224, 224), None),
         ((77, 512), (224, 300), None),
-        ((1000,), (224, 224), None),
     ],
 )
 def test_places_have_the_aspect_of_the_picture(shape: tuple[int, ...], picture: tuple[int, int], wanted: Grid | None) -> None:
-    assert grid_of(shape, picture) == wanted
+    assert (map_of(shape, picture) if len(shape) == 3 else tokens_of(shape[0], picture)) == wanted
 
 
 def test_tokens_of_an_odd_aspect_are_known_from_the_map_they_were_made_of() -> None:
-    assert grid_of((61, 8), (100, 160)) is None
-    assert grid_of((61, 8), (100, 160), {(6, 10)}) == Grid("bnk", (6, 10), 1)
-    assert grid_of((15, 8), (100, 160), {(6, 10)}) == Grid("bnk", (3, 5))
+    assert tokens_of(61, (100, 160)) is None
+    assert tokens_of(61, (100, 160), {(6, 10)}) == Grid("bnk", (6, 10), 1)
+    assert tokens_of(15, (100, 160), {(6, 10)}) == Grid("bnk", (3, 5))
+    assert tokens_of(256, (224, 224), {(14, 14)}) == Grid("bnk", (16, 16))
+    assert grid_among({(14, 14)}, 256) is None
 
 
 def test_maps_are_a_view_of_what_was_given() -> None:
@@ -44,6 +45,18 @@ def test_maps_are_a_view_of_what_was_given() -> None:
     assert torch.equal(grid.others(tokens), tokens[:, :1].mT)
     grid.maps(tokens)[:, 0] = 0
     assert tokens[0, :, 0].tolist() == [0, 0, 0, 0, 0, 0, 0]
+    first = tokens.mT.contiguous()
+    assert torch.equal(Grid("bkn", (2, 3), 1).maps(first), grid.maps(tokens))
+    assert torch.equal(Grid("bkn", (2, 3), 1).others(first), grid.others(tokens))
     last = torch.rand(1, 2, 3, 4)
     assert torch.equal(Grid("bhwk", (2, 3)).maps(last)[0, 3], last[0, :, :, 3])
     assert Grid("bhwk", (2, 3)).others(last).shape == (1, 4, 0)
+
+
+def test_a_position_and_how_a_neuron_names_it_lead_to_each_other() -> None:
+    for grid in (Grid("bkhw", (2, 3)), Grid("bhwk", (2, 3)), Grid("bnk", (2, 3), 2), Grid("bkn", (1, 6))):
+        rows, columns = grid.size
+        for y in range(rows):
+            for x in range(columns):
+                assert grid.position(*grid.place(y, x)) == grid.position(grid.extra + y * columns + x) == (y, x)
+    assert Grid("bnk", (2, 3), 2).position(1) is None

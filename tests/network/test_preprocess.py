@@ -199,7 +199,9 @@ def test_a_colour_photograph_becomes_its_luma() -> None:
 
 
 def test_channels_that_have_no_relation_are_refused() -> None:
-    with pytest.raises(RequestError, match="the picture has 3 channels; the network takes 24"):
+    with pytest.raises(
+        RequestError, match=r"has 3 channels; the network takes 24. ph.read\(path, channels=24\) reads all bands"
+    ):
         ph.Preprocess(size=4, channels=24).fit(pictures(1, 3, 4, 4))
 
 

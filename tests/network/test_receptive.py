@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import phosphene as ph
 from phosphene.network.demo import DemoNet
-from phosphene.network.layers import Layer, describe
+from phosphene.network.layers import Layer
 from phosphene.network.receptive import Axis, Field, ReceptiveField, Windows
 from phosphene.network.tracing import Tracer
 
@@ -359,7 +359,7 @@ def test_the_layers_of_the_demo_agree_with_the_gradient() -> None:
             if isinstance(part, nn.BatchNorm2d):
                 part.running_mean = torch.zeros(2, dtype=torch.float64)
     inputs = torch.rand(1, 3, 96, 96, dtype=torch.float64)
-    fields = {layer.address: layer.receptive_field for layer in describe(module, inputs, False)}
+    fields = {layer.address: layer.receptive_field for layer in ph.Network(module, ph.Preprocess(size=96)).layers()}
     inputs.requires_grad_(True)
     with torch.enable_grad():
         x = inputs

@@ -22,7 +22,7 @@ FEATURES = torch.arange(8.0).reshape(2, 4)  # (b, c)
 TOKENS = torch.arange(24.0).reshape(2, 3, 4)  # (b, tokens, c)
 MAPS = torch.arange(48.0).reshape(2, 4, 2, 3)  # (b, c, h, w)
 GIVEN: Activations = {"": SCORES, "f": FEATURES, "t": TOKENS, "m": MAPS}
-SHAPES = {address: tuple(tensor.shape[1:]) for address, tensor in GIVEN.items()}
+SHAPES = {a: tuple((given.mT if given.ndim == 3 else given).shape[1:]) for a, given in GIVEN.items()}  # channels first
 
 
 def same(objective: ph.Objective, wanted: Tensor | Sequence[float]) -> bool:

@@ -28,7 +28,7 @@ def about_of(net: Network, layer: str | None, metric: str) -> dict[str, Any]:
     address = before_head(net) if layer is None else layer
     nothing = net.preprocess.mean_picture()
     with torch.inference_mode(False), torch.no_grad():
-        dimension = vectors_of(net.features(nothing, address), nothing).shape[1]
+        dimension = vectors_of(net.features(nothing, address), net.layouts({address})[address]).shape[1]
     side = min(PIXELS_SIDE, *net.preprocess.sides)
     return {
         "model": net.identity(),

@@ -253,9 +253,10 @@ class FeatureIndex:
 
     def _features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (b, d) and raw scores (b, classes), on the CPU."""
+        layout = self.net.layouts({self.layer})[self.layer]
         with torch.inference_mode(False), torch.no_grad(), self.net.reading() as read:
             given = read(pictures, {self.layer, addresses.OUTPUT})
-            vectors = vectors_of(given[self.layer], pictures).cpu().float().contiguous()
+            vectors = vectors_of(given[self.layer], layout).cpu().float().contiguous()
         if not bool(torch.isfinite(vectors).all()):
             raise ModelError(f"{self.net.name}: layer {shown(self.layer)} gives NaN or infinite values for a picture")
         if vectors.shape[1] != self.about["dimension"]:

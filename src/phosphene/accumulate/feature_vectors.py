@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..errors import RequestError
-from ..network.grid import grid_of
+from ..network.layout import Layout
 from ..network.network import Network
 
 
@@ -28,26 +28,18 @@ def before_head(net: Network) -> str:
     return before[-1].address if before else rows[places[-1]].address
 
 
-def vectors_of(given: Tensor, pictures: Tensor) -> Tensor:
-    """What a layer gave (b, …) as (b, d): maps averaged over their places, the class token or the mean of tokens.
+def vectors_of(given: Tensor, layout: Layout) -> Tensor:
+    """What a layer gave (b, …) as (b, k): the mean of its channels over all positions, or the class token.
 
     >>> import torch
-    >>> vectors_of(torch.rand(2, 8, 4, 4), torch.rand(2, 3, 32, 32)).shape
+    >>> vectors_of(torch.rand(2, 8, 4, 4), Layout((8, 4, 4))).shape
     torch.Size([2, 8])
     """
-    shape = tuple(given.shape[1:])
-    if len(shape) == 1:
-        return given
-    grid = grid_of(shape, (int(pictures.shape[-2]), int(pictures.shape[-1])))
-    if grid is not None:
-        return given[:, 0] if grid.extra else grid.maps(given).mean((2, 3))
-    if len(shape) == 3:
-        return given.flatten(2).mean(2)
-    if len(shape) == 2:
-        return given.mean(1)
-    raise RequestError(
-        f"a layer gives {'×'.join(map(str, shape)) or 'one number'} a picture; maps, tokens or numbers are needed"
-    )
+    if given.ndim < 2:
+        raise RequestError("the layer gives one number for each picture; maps, tokens or several numbers are needed")
+    if layout.grid is not None and layout.grid.extra:
+        return layout.grid.others(given)[:, :, 0]
+    return given if given.ndim == 2 else given.movedim(layout.axis, 1).flatten(2).mean(2)
 
 
 def _is_head(module: nn.Module, shape: tuple[int, ...], classes: int) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RequestError
-from ..network.grid import Grid, grid_of
+from ..network.grid import Grid
 from ..network.network import Network
 from ..network.receptive import Pair
 from ..seeding import stream
@@ -92,15 +92,15 @@ def _last(seen: Sequence[_Seen], total: Tensor | None, leaf: Tensor) -> _Seen | 
 def _look(net: Network, reads: Collection[str], size: Pair, layers: Sequence[str]) -> tuple[list[_Seen], Tensor | None, Tensor]:
     """What ran and has places, in the order in which it was done, for a picture of noise; a number that hangs on all read."""
     seen: list[_Seen] = []
-    known: set[Pair] = set()
+    asked = tuple(dict.fromkeys((*net.calls, *layers)))
+    layouts = net.layouts(asked, size, every=False)
 
     def looking(address: str) -> Any:
+        grid = layouts[address].grid if address in layouts else None
+
         def look(given: Tensor) -> Tensor:
-            grid = grid_of(tuple(given.shape[1:]), size, known)
-            if grid is None:
+            if grid is None or grid.size == (1, 1):
                 return given
-            if grid.layout == "bkhw":
-                known.add(grid.size)
             # The copy is what the network goes on with. Other tensors that the module returned beside this one, such as a
             # pooled output, are made from `given` and not from the copy, so the question is whether the copy is used.
             copy = given.clone()
@@ -113,7 +113,7 @@ def _look(net: Network, reads: Collection[str], size: Pair, layers: Sequence[str
     leaf = torch.rand((1, net.preprocess.channels, *size), generator=draws).to(net.device)
     leaf.requires_grad_(not (layers and net.reentrant))  # layers that are named are found without a gradient
     with torch.inference_mode(False), torch.enable_grad(), net.reading() as read:
-        given = read(leaf, reads, {address: looking(address) for address in dict.fromkeys((*net.calls, *layers))})
+        given = read(leaf, reads, {address: looking(address) for address in asked})
         parts = [given[address].float() for address in sorted(reads)]
         weighted = [(part * torch.randn(part.shape, generator=draws).to(part)).sum() for part in parts if part.requires_grad]
     return seen, torch.stack(weighted).sum() if weighted else None, leaf

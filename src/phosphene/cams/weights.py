@@ -7,15 +7,16 @@ map too, without a bias.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import RequestError
-from ..network.grid import Grid, grid_of, tokens_of
+from ..network.grid import Grid, tokens_of
 from ..network.head import Head, HeadTracer
+from ..network.layout import Layout
 from ..network.receptive import Pair
 from ..objectives.direction import LEAST_COSINE, Direction
 from ..objectives.expression import Objective, Unit, values
@@ -53,6 +54,7 @@ class Pass:
     given: dict[str, Tensor]
     head: Head | None
     size: Pair
+    layouts: Mapping[str, Layout]
 
     def row(self, i: int) -> dict[str, Tensor]:
         return {address: tensor[i - self.first : i - self.first + 1] for address, tensor in self.given.items()}
@@ -61,6 +63,7 @@ class Pass:
 def passes(question: Question) -> Iterator[tuple[Pass, Sequence[int]]]:
     """One forward pass over the question's pictures, a chunk at a time."""
     h, w = (int(side) for side in question.pictures.shape[-2:])
+    layouts = question.net.layouts(question.reads, (h, w))
     with torch.no_grad(), question.net.reading(question.network_seed) as read:
 
         def run(some: Sequence[int]) -> Pass:
@@ -69,7 +72,7 @@ def passes(question: Question) -> Iterator[tuple[Pass, Sequence[int]]]:
             head = tracer.of(given[OUTPUT]) if OUTPUT in given else None
             if OUTPUT in given and head is None:
                 raise RequestError(refusal(question))
-            return Pass(some[0], given, head, (h, w))
+            return Pass(some[0], given, head, (h, w), layouts)
 
         for some, part in question.parts(range(len(question)), run):
             yield part, some
@@ -202,8 +205,8 @@ def _of_unit(unit: Unit, given: dict[str, Tensor], part: Pass) -> tuple[Tensor, 
     if isinstance(unit, Neuron) or not isinstance(unit, Channel | Layer | Direction | Likeness):
         raise RequestError(f"{unit} is not a sum over places; grad_cam and explain can be asked for it")
     a = given[address].cpu().double()
-    grid = grid_of(tuple(a.shape[1:]), part.size)
-    if grid is None or (grid.layout == "bhwk" and not isinstance(unit, Layer | Likeness)):
+    grid = part.layouts[address].grid
+    if grid is None or grid.size == (1, 1):
         raise RequestError(f"{unit} has no map: {address} gives {tuple(a.shape[1:])}; maps (k, h, w) or tokens are needed")
     each = _shares(unit, a, grid)
     places, others = each[0, :-1].view(grid.size), each[0, -1]

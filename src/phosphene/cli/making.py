@@ -170,9 +170,7 @@ def _tell_notes(items: Sequence[Any]) -> None:
 
 def _counter(net: Network, size: tuple[int, int] | None) -> Callable[[str], int]:
     """How many channels an address has."""
-    from ..objectives.units import channels_of
-
-    return lambda address: channels_of(tuple(net.features(net.preprocess.mean_picture(size), address).shape[1:]))
+    return lambda address: net.channels(address, size)
 
 
 def _interrupted(missing: list[str], done: int, wanted: int, out: Path) -> str:

@@ -56,18 +56,13 @@ def _skipped(inside: Path, place: Path, out: Path) -> bool:
 def asked_of(net: Network, classes: Sequence[str] | None, objectives: Sequence[str] | None = None) -> list[Objective]:
     """The objectives, found to be inside the network before any picture is read."""
     from ..objectives.spec import several
-    from ..objectives.units import channels_of, logit
+    from ..objectives.units import logit
     from ..results.question import Question
 
-    nothing = net.preprocess.mean_picture()
-
-    def channels(address: str) -> int:
-        return channels_of(tuple(net.features(nothing, address).shape[1:]))
-
     asked = [logit(told_name(net.classes, net.index(name))) for name in classes or ()]
-    asked += [one for text in objectives or () for one in several(text, channels)]
+    asked += [one for text in objectives or () for one in several(text, net.channels)]
     if asked:
-        Question.of(net, nothing, asked)
+        Question.of(net, net.preprocess.mean_picture(), asked)
     return list(dict.fromkeys(asked))
 
 

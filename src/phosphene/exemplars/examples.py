@@ -15,6 +15,7 @@ from ..accumulate.moments import Spread
 from ..accumulate.topk import Best, TopK
 from ..ambient import shielded, shielded_methods
 from ..errors import Interrupted
+from ..network.grid import Grid
 from ..network.network import Network
 from ..objectives.expression import Objective
 from ..objectives.spec import parse
@@ -44,6 +45,7 @@ class Examples:
     histogram (units, bins) of each picture's largest value; the bins are `accumulate.histogram.edges()`
     seen, refused, refusals  pictures that went through, items that were none, and which (the first thousand)
     bottom   the lowest entries, where they were asked for
+    grids    where a layer's positions are, by address
     """
 
     objectives: tuple[str, ...]
@@ -62,6 +64,7 @@ class Examples:
     data: Data
     state: State
     bottom: Examples | None = field(default=None, repr=False)
+    grids: Mapping[str, Grid] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.objectives)
@@ -97,7 +100,9 @@ class Examples:
         """The one number of the network that stands at this rank: the channel at its place, or the objective itself."""
         objective, (y, x) = parse(self.objectives[unit]), self.places[unit, rank].tolist()
         channel = objective.only
-        return neuron(channel.address, channel.index, y, x) if isinstance(channel, Channel) and y >= 0 else objective
+        if not isinstance(channel, Channel) or y < 0:
+            return objective
+        return neuron(channel.address, channel.index, *self.grids[channel.address].place(y, x))
 
     def to_dict(self, unit: int) -> dict[str, Any]:
         """One unit in plain numbers and words, for run.json."""
@@ -212,6 +217,7 @@ def _told(net: Network, data: Data, found: Asked, state: State) -> Examples:
         "notes": _notes(found, fields, state),
         "data": data,
         "state": state,
+        "grids": {address: layout.grid for address, layout in found.layouts.items() if layout.grid is not None},
     }
     ranked = [_ranked(net, found, fields, state, ranks) for ranks in (state.tops, state.bottoms) if ranks]
     lowest = Examples(**about, **ranked[1]) if len(ranked) > 1 else None
@@ -245,7 +251,7 @@ def _in_order(groups: Sequence[Group], parts: Sequence[Tensor]) -> Tensor:
 
 def _notes(found: Asked, fields: Fields, state: State) -> tuple[str, ...]:
     notes: list[str | None] = [
-        fields.note(group.address) for group in found.groups if group.address and len(found.shapes[group.address]) == 3
+        fields.note(group.address) for group in found.groups if group.address and found.layouts[group.address].grid is not None
     ]
     notes += [_ceiling(group, top) for group, top in zip(found.groups, state.tops, strict=True)]
     faulty = sum(int(one.faulty.sum()) for one in state.moments)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import Tensor
 
 from ..errors import PictureError
+from ..network import addresses
 from ..network.layers import Layer
 from ..network.network import Network
 from ..network.preprocess import Placing
@@ -41,10 +42,10 @@ class Fields:
         return None
 
     def _field(self, address: str) -> ReceptiveField | None:
-        path, at, run = address.partition("@")
+        path, run = addresses.split(address, self._calls)
         layer = self._layers.get(path)
         # What is known of a module is of its last run.
-        return None if layer is None or (at and int(run) != self._calls[path] - 1) else layer.receptive_field
+        return None if layer is None or run not in (None, self._calls[path] - 1) else layer.receptive_field
 
 
 def original_box(window: Box, placing: Placing, size: tuple[int, int]) -> Box:

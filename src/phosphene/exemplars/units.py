@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from ..errors import RequestError
+from ..network.layout import Layout
 from ..network.network import Network
 from ..objectives import units as kinds
 from ..objectives.expression import Objective
 from ..objectives.spec import coerce, several
 from ..results.question import fitted
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,13 @@ class Group:
     address: str | None = None
     picked: tuple[int, ...] | None = None
     objectives: tuple[Objective, ...] = ()
-    last: bool = False  # whether the layer puts its channels last
+    axis: int = 1  # of the layer's channels
 
     def values(self, given: Mapping[str, Tensor]) -> Tensor:
         """(b, units, places), float32"""
         if self.address is None:
             return torch.stack([objective(given) for objective in self.objectives], 1).float()[:, :, None]
-        tensor = given[self.address]
-        tensor = tensor.movedim(-1, 1) if tensor.ndim == 3 or self.last else tensor  # those of tokens stand last too
+        tensor = given[self.address].movedim(self.axis, 1)
         if self.picked is not None:
             tensor = tensor[:, list(self.picked)]
         return tensor.flatten(2).float() if tensor.ndim > 2 else tensor[:, :, None].float()
@@ -45,11 +43,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Asked:
-    """The objectives in the order asked for, in groups; shapes: of what their addresses give, without the batch axis."""
+    """The objectives in the order asked for, in groups, and how their layers are laid out."""
 
     objectives: tuple[Objective, ...]
     groups: tuple[Group, ...]
-    shapes: Shapes
+    layouts: Mapping[str, Layout]
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -58,43 +56,26 @@ class Asked:
     def place(self, row: int, place: int) -> tuple[str, int, int] | None:
         """The address and the (y, x) that the entry of an objective stands for; None if it is of the whole picture."""
         unit = self.objectives[row].only
-        if isinstance(unit, kinds.Neuron) and len(unit.place) == 3:
-            return unit.address, unit.place[1], unit.place[2]
-        if isinstance(unit, kinds.Channel) and len(self.shapes[unit.address]) == 3:
-            width = self.shapes[unit.address][2]
-            return unit.address, place // width, place % width
-        return None
+        if not isinstance(unit, kinds.Neuron | kinds.Channel) or (grid := self.layouts[unit.address].grid) is None:
+            return None
+        at = grid.position(*(unit.place[1:] if isinstance(unit, kinds.Neuron) else (place,)))
+        return None if at is None else (unit.address, *at)
 
 
 def asked(net: Network, objectives: Objective | str | Sequence[Objective | str]) -> Asked:
     """What is to be ranked, checked against the network. Texts may name many units: channel:stage3.0:*."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    last: set[str] = set()
-
-    def shape(address: str) -> tuple[int, ...]:
-        if address not in shapes:
-            found, channels_last = net.layouts({address})
-            shapes[address] = found[address]
-            last.update(channels_last)
-        return shapes[address]
-
-    def channels(address: str) -> int:
-        return kinds.channels_of(shape(address))
-
     given = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
-    wanted = [one for text in given for one in (several(text, channels) if isinstance(text, str) else [coerce(text)])]
+    wanted = [one for text in given for one in (several(text, net.channels) if isinstance(text, str) else [coerce(text)])]
     if not wanted:
         raise RequestError("no objectives; at least one is needed, such as channel:LAYER:*")
     resolved = dict.fromkeys(one.resolved(net.index, net.link) for one in wanted)
     bound = tuple(one.bound(lambda photo, address: _features(net, photo, address)) for one in resolved)
-    every = {address: shape(address) for one in bound for address in one.reads}
-    bound = tuple(one.laid_out(last) for one in bound)
-    for one in bound:
-        one.check(every)
-    return Asked(bound, _groups(bound, shapes, last), shapes)
+    layouts = net.layouts(frozenset().union(*(one.reads for one in bound)))
+    bound = tuple(one.laid_out(layouts) for one in bound)
+    return Asked(bound, _groups(bound, layouts), layouts)
 
 
-def _groups(objectives: Sequence[Objective], shapes: Shapes, last: Collection[str]) -> tuple[Group, ...]:
+def _groups(objectives: Sequence[Objective], layouts: Mapping[str, Layout]) -> tuple[Group, ...]:
     layers: dict[str, list[tuple[int, int]]] = {}
     others: list[int] = []
     for row, objective in enumerate(objectives):
@@ -106,8 +87,8 @@ def _groups(objectives: Sequence[Objective], shapes: Shapes, last: Collection[st
     found = []
     for address, pairs in layers.items():
         picked = tuple(index for _, index in pairs)
-        every = picked == tuple(range(kinds.channels_of(shapes[address])))
-        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked, last=address in last))
+        every = picked == tuple(range(layouts[address].channels_first[0]))
+        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked, axis=layouts[address].axis))
     if others:
         found.append(Group(tuple(others), objectives=tuple(objectives[row] for row in others)))
     return tuple(found)

@@ -10,7 +10,6 @@ from torch import Tensor
 from ..ambient import shielded
 from ..errors import ModelError, RequestError, shown
 from ..network import addresses
-from ..network.grid import Grid, grid_of
 from ..network.network import Network
 from ..results import door
 from ..results.activations import Activations, ChannelMaps, Depth, sparsity
@@ -51,13 +50,12 @@ def activations(
 def stages(net: Network) -> tuple[str, ...]:
     """Of each size of map the last layer that gives it, in the order in which they run; the last layer of all if none has."""
     found: dict[tuple[int, int], str] = {}
-    rows = net.layers()
-    for row in rows:
-        grid = grid_of(row.shape, net.preprocess.sides) if row.by_image else None
-        if grid is not None:
-            found[grid.size] = row.address
+    layouts = net.layouts(net.calls, every=False)
+    for address, layout in layouts.items():
+        if layout.grid is not None and layout.grid.size != (1, 1):
+            found[layout.grid.size] = address
     kept = set(found.values())
-    return tuple(row.address for row in rows if row.address in kept) or (rows[-1].address,)
+    return tuple(address for address in layouts if address in kept) or tuple(layouts)[-1:]
 
 
 def _asked(net: Network, layer: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -76,7 +74,7 @@ def _read(
         with net.reading() as read:
             return read(picture, asked), (), (f"{net.name} takes batches of {net.batch} alone: no depth was measured",)
     runs = [f"{path}@{k}" if count > 1 else path for path, count in net.calls.items() for k in range(count)]
-    meter = _Meter(net)
+    meter = _Meter(net, runs)
     with net.reading() as read:
         given = read(picture, {*asked, addresses.OUTPUT}, {run: meter.watching(run) for run in runs})
     return given, meter.found(), ()
@@ -85,8 +83,9 @@ def _read(
 class _Meter:
     """Takes the numbers of what each run gives; a block that gives what its last part gave is told once."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Network, runs: Collection[str]) -> None:
         self._net = net
+        self._layouts = net.layouts(runs, every=False)
         self._rows: dict[tuple[int, float, float, float], Depth] = {}
 
     def watching(self, run: str) -> _Watcher:
@@ -100,9 +99,9 @@ class _Meter:
         same = (one.numel(), float(sizes.sum()), float((sizes**2).sum()), float(sizes.max()))
         path = addresses.split(run, self._net.calls)[0]
         kind = type(self._net.module.get_submodule(path)).__name__
-        grid = grid_of(tuple(one.shape), self._net.preprocess.sides)
-        channels = grid.maps(given)[0].flatten(1) if grid else one.reshape(one.shape[0], -1)
-        silent = float((channels == 0).all(1).float().mean())
+        axis = self._layouts[run].axis if run in self._layouts else 1
+        channels = given[:1].detach().movedim(axis, 1)[0]
+        silent = float((channels.reshape(len(channels), -1) == 0).all(1).float().mean())
         self._rows.setdefault(same, Depth(run, kind, float((one == 0).float().mean()), silent, sparsity(one)))
 
     def found(self) -> tuple[Depth, ...]:
@@ -133,11 +132,11 @@ def _maps(net: Network, address: str, given: Tensor, picture: Tensor, image: str
 
 def _channels(net: Network, address: str, given: Tensor, picture: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """(c, h, w) of what a layer gave."""
-    shape = tuple(given.shape[1:])
-    sizes = {(h, w) for row in net.layers() if len(row.shape) == 3 for h, w in [row.shape[1:]]} if len(shape) == 2 else ()
-    grid: Grid | None = grid_of(shape, (int(picture.shape[-2]), int(picture.shape[-1])), sizes)
+    layout = net.layouts({address}, (int(picture.shape[-2]), int(picture.shape[-1])))[address]
+    shape, grid = layout.shape, layout.grid
     if grid is not None:
-        extra = (f"{address}: {grid.extra} of {shape[0]} tokens are of no place and left out",) if grid.extra else ()
+        tokens = grid.extra + grid.size[0] * grid.size[1]
+        extra = (f"{address}: {grid.extra} of {tokens} tokens are of no place and left out",) if grid.extra else ()
         return grid.maps(given)[0], extra
     if len(shape) == 1:
         return given[0][:, None, None], ()

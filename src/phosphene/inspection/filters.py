@@ -20,7 +20,8 @@ from ..seeding import stream
 _AT_ONCE = 16  # filters whose gradients are taken together
 _ROUNDING = 1e-3  # of the largest gradient: single precision, and factors that are as large as 255
 
-Kernel = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Kernel = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
 
 
 @shielded
@@ -34,7 +35,8 @@ def filters(net: Network, layer: str | None = None) -> Filters:
     to the filter's answer, preprocessing and everything linear before the layer included; so its tiles have true colours.
     Found by gradient: where the answer is not linear in the picture, or depends on more than the kernel covers, the weights
     are given as they stand, (k, inputs of a group, kh, kw). A linear layer's kernel is 1×1, a transposed convolution's filter
-    is that of what it gives. The module is left as it was.
+    is that of what it gives, a one-dimensional kernel is one high, and the slices of a three-dimensional one stand side by
+    side, the first on the left. The module is left as it was.
 
     >>> import phosphene as ph
     >>> f = ph.filters(ph.load("demo:standard"), "stem.0")
@@ -102,10 +104,12 @@ def _weights(module: Kernel) -> Tensor:
     weight: Tensor = module.weight.detach().cpu().float().clone()
     if isinstance(module, nn.Linear):
         return weight[:, :, None, None]
-    if isinstance(module, nn.ConvTranspose2d):
+    if isinstance(module, _TRANSPOSED):
         k, i = weight.shape[1] * module.groups, weight.shape[0] // module.groups
-        return weight.view(module.groups, i, -1, *weight.shape[2:]).transpose(1, 2).reshape(k, i, *weight.shape[2:])
-    return weight
+        weight = weight.view(module.groups, i, -1, *weight.shape[2:]).transpose(1, 2).reshape(k, i, *weight.shape[2:])
+    if weight.ndim == 3:
+        return weight[:, :, None]
+    return weight.movedim(2, 3).flatten(3) if weight.ndim == 5 else weight
 
 
 def _in_picture_space(net: Network, address: str, module: Kernel) -> Tensor | None:

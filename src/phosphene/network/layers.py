@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from . import probe
 from .boxes import BoxTracer
-from .grid import Grid, grid_of
-from .receptive import Pair, ReceptiveField
+from .grid import Grid
+from .layout import Layout
+from .receptive import ReceptiveField
 from .tracing import Tracer
 
 
@@ -35,23 +36,22 @@ class Layer:
         return asdict(self)
 
 
-def describe(module: nn.Module, inputs: Tensor, channels_last: bool) -> tuple[Layer, ...]:
+def describe(module: nn.Module, inputs: Tensor, channels_last: bool, layouts: Mapping[str, Layout]) -> tuple[Layer, ...]:
     """The layers in the order in which they first give something, for random network input (b, …).
 
     Where the quick arithmetic does not reach, boxes are followed in a second pass.
     """
-    picture = (int(inputs.shape[1]), int(inputs.shape[2])) if channels_last else (int(inputs.shape[2]), int(inputs.shape[3]))
     given, calls, fields = _traced(module, inputs.clone(), channels_last)
-    grids = _grids({path: shape for path, shape in given.items() if shape[0] == len(inputs)}, picture)
+    grids = {path: layouts[path].grid for path in given if path in layouts}
     # The last two axes of four are not always the places: of these layers the quick arithmetic has no word.
-    lacking = {path: grid for path, grid in grids.items() if fields[path] is None or grid.layout != "bkhw"}
-    fields = {path: None if path in lacking else field for path, field in fields.items()}
+    fields = {path: fields[path] if len(given[path]) == 2 or _is_map(grids.get(path)) else None for path in given}
+    lacking = {path: grid for path, grid in grids.items() if grid is not None and fields[path] is None}
     if lacking:
-        fields.update(_followed(module, inputs.clone(), channels_last, calls, lacking, picture))
+        fields.update(_followed(module, inputs.clone(), channels_last, calls, lacking))
     kinds = {path: type(module.get_submodule(path)).__name__ for path in given}
     rows = []
     for path, shape in given.items():
-        by_image = shape[0] == len(inputs)
+        by_image = path not in layouts or layouts[path].by_image
         rows.append(Layer(path, kinds[path], shape[1:], calls[path], fields[path], by_image))
     return tuple(rows)
 
@@ -74,21 +74,12 @@ def _traced(
     return given, calls, fields
 
 
-def _grids(shapes: Mapping[str, tuple[int, ...]], picture: Pair) -> dict[str, Grid]:
-    """Where the places are, of the layers that have any: maps of any aspect (b, k, h, w), and what `grid` understands."""
-    known = {(shape[2], shape[3]) for shape in shapes.values() if len(shape) == 4}
-    found = {}
-    for path, shape in shapes.items():
-        grid = grid_of(shape[1:], picture, known)
-        if grid is None and len(shape) == 4:
-            grid = Grid("bkhw", (shape[2], shape[3]))
-        if grid is not None:
-            found[path] = grid
-    return found
+def _is_map(grid: Grid | None) -> bool:
+    return grid is not None and grid.layout == "bkhw"
 
 
 def _followed(
-    module: nn.Module, inputs: Tensor, channels_last: bool, calls: Mapping[str, int], grids: Mapping[str, Grid], picture: Pair
+    module: nn.Module, inputs: Tensor, channels_last: bool, calls: Mapping[str, int], grids: Mapping[str, Grid]
 ) -> dict[str, ReceptiveField | None]:
     fields: dict[str, ReceptiveField | None] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from ..errors import ModelError, OutputError, RequestError, UnknownNameError, We
 from ..seeding import stream
 from . import addresses, compiling, folding, layers, memory, outputs, passes, prepared, probe, room
 from .compiling import Compile
-from .grid import channels_last
+from .layout import Layout, Layouts, Shapes
 from .preprocess import Preprocess
 from .sources.transformers import labels
 
@@ -27,9 +27,9 @@ NO_GRADIENT = (
     "quantised layers); occlusion, rise and score_cam work without one"
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
-_CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
 Changes = Mapping[str, probe.Change]
+Runs = dict[str, list[tuple[int, ...]]]  # the shapes that a path gives, run by run
 
 
 class Read(Protocol):
@@ -84,13 +84,14 @@ class Network:
         self._width = len(classes) if isinstance(classes, Sequence) else None
         self._hashed: tuple[object, str] | None = None
         self._half_runs: bool | None = None
-        self._last: dict[tuple[str, tuple[int, int]], bool] = {}  # of `layouts`
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
         self._check_weights()
         self._begin()
         assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
         self.reentrant = False
-        self.preprocess, self._calls, scores = self._first_run(preprocess)
+        self.preprocess, runs, scores = self._first_run(preprocess)
+        self._calls = {path: len(shapes) for path, shapes in runs.items()}
+        alone: Runs = {}
         if not preprocess:
             assumed.append(f"no size was given: {self.preprocess.height} px was assumed, the first that runs")
         self.classes = self._names(classes, scores.shape[1])
@@ -98,7 +99,11 @@ class Network:
         self.ending = outputs.ending(scores)
         self.reentrant = outputs.reentrant(scores)
         self.link = links.link_of(self.ending, len(self.classes), self.multilabel)
-        more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach()))
+        more = (*self._choice, *self._no_gradient_note(scores), *self._unstable_notes(scores.detach(), alone))
+        runs[addresses.OUTPUT] = [tuple(scores.shape)]
+        self._layouts = Layouts(
+            self.module, self._calls, self.preprocess.sides, self.batch or 2, _by_address(runs), _by_address(alone)
+        )
         self.notes = (*notes, *assumed, *more, *self._ending_note())
 
     def _begin(self, nature: passes.Nature | None = None) -> None:
@@ -173,39 +178,42 @@ class Network:
         with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
             return read(self._checked(pictures), {address})[address]
 
-    def layouts(
-        self, wanted: Collection[str], size: tuple[int, int] | None = None
-    ) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
-        """Shapes of what addresses give for one picture, channels first: (k, h, w), (n, k) or (k,); and which put them last."""
-        picture = self.preprocess.mean_picture(size)
-        with torch.no_grad(), self.reading() as read:
-            shapes = {address: tuple(tensor.shape[1:]) for address, tensor in read(picture, wanted).items()}
-        sides = (int(picture.shape[-2]), int(picture.shape[-1]))
-        last = self._channels_last({a: shape for a, shape in shapes.items() if channels_last(shape, sides)}, sides)
-        return {a: (shape[2], *shape[:2]) if a in last else shape for a, shape in shapes.items()}, last
+    def layouts(self, wanted: Collection[str], size: tuple[int, int] | None = None, every: bool = True) -> dict[str, Layout]:
+        """Where the batch, the channels and the positions are in what addresses give for pictures of (h, w).
 
-    def _channels_last(self, shapes: Mapping[str, tuple[int, ...]], sides: tuple[int, int]) -> frozenset[str]:
-        """Which of these layers put their channels last, of those that their shape for pictures of (h, w) makes likely.
-
-        At twice the size (h, w) of a layer change and its channels do not; where the network takes no other size, a module
-        that is made for (b, k, h, w) does not put them last.
+        Raises where an address gives nothing for each image; every False: of those that give something at this size alone.
         """
-        unseen = {a: shape for a, shape in shapes.items() if (a, sides) not in self._last}
-        if unseen:
-            try:
-                with torch.no_grad(), self.reading() as read:
-                    larger = read(self.preprocess.mean_picture((2 * sides[0], 2 * sides[1])), unseen)
-                found = {a: _moves_first_two(shape, tuple(larger[a].shape[1:])) for a, shape in unseen.items()}
-            except (ModelError, RequestError):
-                parts = {a: self.module.get_submodule(addresses.split(a, self._calls)[0]) for a in unseen}
-                found = {a: not isinstance(part, _CHANNELS_FIRST) for a, part in parts.items()}
-            self._last.update({(a, sides): yes for a, yes in found.items()})
-        return frozenset(a for a in shapes if self._last[a, sides])
+        self.check_addresses(wanted)
+        if not every:
+            self._check_layers()
+        sides = (int(size[0]), int(size[1])) if size is not None else self.preprocess.sides
+        found = self._layouts.of(wanted, sides, self._shapes)
+        for address in wanted if every else ():
+            if address not in found or not found[address].by_image:
+                self.features(self.preprocess.mean_picture(sides), address)  # which says why
+                raise ModelError(f"{self.name}: what layer {address} gives could not be read at {sides[0]}×{sides[1]}")
+        return found
+
+    def channels(self, address: str, size: tuple[int, int] | None = None) -> int:
+        """How many channels an address has."""
+        return self.layouts({address}, size)[address].channels_first[0]
+
+    def _shapes(self, sides: tuple[int, int]) -> Shapes:
+        """Of what all addresses give for one picture of this size; where the network does not run, up to there."""
+        pictures = torch.rand((self.batch or 1, self.preprocess.channels, *sides), generator=stream(0, "layouts"))
+        found: Runs = {}
+        with torch.inference_mode(False), torch.no_grad(), self._twin.running() as module, suppress(Exception):
+            inputs = self._inputs(pictures)
+            with self._passes.one(module, self._passes.numbers(0)):
+                probe.shapes(module, inputs, found)
+            found[addresses.OUTPUT] = [(len(pictures), len(self.classes))]
+        return _by_address(found)
 
     def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
         self._check_layers()
         h, w = checks.size(size) if size is not None else self.preprocess.sides
+        layouts = self.layouts(self._calls, (h, w), every=False)
         pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
         with torch.inference_mode(False), self._twin.running() as module:
             # Fields and shapes do not depend on the values of weights, only on what the modules are (as `Twin` sees it).
@@ -213,7 +221,7 @@ class Network:
             if (found := self._rows.get((h, w))) is None or found[0] != made_of:
                 inputs = self._inputs(pictures)
                 with self._passes.one(module, self._passes.numbers(0)), self._guarded(pictures):
-                    found = (made_of, layers.describe(module, inputs, self.preprocess.layout == "bhwc"))
+                    found = (made_of, layers.describe(module, inputs, self.preprocess.layout == "bhwc", layouts))
                 self._rows[h, w] = found
             return found[1]
 
@@ -371,7 +379,7 @@ class Network:
     def _check_rows(self, read: Mapping[str, Tensor], rows: Collection[int]) -> None:
         """Raise where a layer's first axis is not the image's: windows, patches and tables have no image of their own."""
         for address, tensor in read.items():
-            if tensor.ndim == 0 or tensor.shape[0] not in rows:
+            if tensor.ndim == 0 or tensor.shape[0] not in rows or not self._layouts.by_image(address):
                 raise RequestError(
                     f"layer {address} gives {tuple(tensor.shape)} for {max(rows)} images: its first axis must be the image, "
                     "not windows, patches or a table. Ask a layer before or after it"
@@ -414,7 +422,7 @@ class Network:
                 raise
             raise ModelError(f"{self.name} does not run on pictures {shape}: {first_line(error)}") from error
 
-    def _first_run(self, preprocess: Preprocess | None) -> tuple[Preprocess, dict[str, int], Tensor]:
+    def _first_run(self, preprocess: Preprocess | None) -> tuple[Preprocess, Runs, Tensor]:
         if preprocess is not None:
             return self._tried(preprocess)
         channels = _first_channels(self.module)
@@ -428,20 +436,25 @@ class Network:
                 refused = refused or error
         raise ModelError(f"{refused}; give its input: Network(..., preprocess=Preprocess(size=, channels=))") from refused
 
-    def _tried(self, preprocess: Preprocess) -> tuple[Preprocess, dict[str, int], Tensor]:
+    def _tried(self, preprocess: Preprocess) -> tuple[Preprocess, Runs, Tensor]:
         self.preprocess = preprocess
         batch, pictures = self.batch or 2, self._few()
         with torch.inference_mode(False), torch.enable_grad(), self._twin.running() as module:
             # A clone is no inference tensor, and the input no leaf: a network may change it in place.
             inputs = self._inputs(pictures.clone().requires_grad_(True))
+
+            def first() -> tuple[Runs, Any]:
+                runs: Runs = {}
+                return runs, probe.shapes(module, inputs, runs)
+
             with self._guarded(pictures):
-                calls, output = self._passes.first(module, partial(probe.count, module, inputs))
+                runs, output = self._passes.first(module, first)
             scores = outputs.unpack(output, self._output, batch, self._width)
         rivals = [] if self._output else outputs.rivals(output, batch)
         self._choice = (
             () if len(rivals) < 2 else (f"{_CHOSEN} {scores.shape[1]} columns is read as the scores: {outputs.kinds(output)}",)
         )
-        return preprocess, calls, scores
+        return preprocess, runs, scores
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
         known = labels(self.module) if classes is None else None
@@ -458,8 +471,11 @@ class Network:
     def _no_gradient_note(self, scores: Tensor) -> tuple[str, ...]:
         return () if scores.requires_grad else (f"{self.name}: {NO_GRADIENT}",)
 
-    def _unstable_notes(self, scores: Tensor) -> tuple[str, ...]:
-        """Whether scores depend on chance (run again with another seed), or on the rest of the batch (a picture alone)."""
+    def _unstable_notes(self, scores: Tensor, alone: Runs) -> tuple[str, ...]:
+        """Whether scores depend on chance (run again with another seed), or on the rest of the batch (a picture alone).
+
+        Into `alone` go the shapes that layers give for one picture, where the network takes one.
+        """
         pictures = self._few()
         allowed = self._rounding() * float(scores.abs().max())
         again = self._once_more(pictures, 1)
@@ -470,19 +486,23 @@ class Network:
             )
         if self.batch == 1:
             return ()
-        alone = self._once_more(pictures[:1] if self.batch is None else pictures[:1].expand_as(pictures).clone(), 0)
-        if alone is None or float((alone[0] - scores[0]).abs().max()) > allowed:
-            what = "does not run on a picture alone" if alone is None else "gives a picture other scores with other neighbours"
+        if self.batch is None:
+            same = self._once_more(pictures[:1], 0, alone)
+        else:
+            same = self._once_more(pictures[:1].expand_as(pictures).clone(), 0)
+        if same is None or float((same[0] - scores[0]).abs().max()) > allowed:
+            what = "does not run on a picture alone" if same is None else "gives a picture other scores with other neighbours"
             return (f"{self.name} {what}: its scores depend on the rest of the batch (batch norm without running statistics)",)
         return ()
 
-    def _once_more(self, pictures: Tensor, seed: int) -> Tensor | None:
-        """Scores of the module as it is; None if it does not run."""
+    def _once_more(self, pictures: Tensor, seed: int, shapes: Runs | None = None) -> Tensor | None:
+        """Scores of the module as it is; None if it does not run. Into `shapes` go those of what layers give."""
         with torch.inference_mode(False), torch.no_grad(), self._twin.running() as module:
             try:
                 # Laid out as in the first run, and no leaf: a network may change it in place.
                 with self._passes.one(module, self._passes.numbers(seed)), self._guarded(pictures):
-                    output = module(self._inputs(pictures.clone()))
+                    inputs = self._inputs(pictures.clone())
+                    output = module(inputs) if shapes is None else probe.shapes(module, inputs, shapes)
                 return outputs.unpack(output, self._output, len(pictures), self._width)
             except ModelError:
                 return None
@@ -512,9 +532,10 @@ class Network:
                 raise WeightsError(f"{self.name}: {name} holds NaN or infinite values; finite weights are needed")
 
 
-def _moves_first_two(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    """Whether a larger picture changes the first two axes of a layer (without the batch axis) and not the third."""
-    return shape[0] != larger[0] and shape[1:2] != larger[1:2] and shape[2:] == larger[2:]
+def _by_address(runs: Runs) -> Shapes:
+    """Of each path the last run, and path@k of those that run several times."""
+    several = {f"{path}@{k}": shape for path, shapes in runs.items() if len(shapes) > 1 for k, shape in enumerate(shapes)}
+    return {path: shapes[-1] for path, shapes in runs.items()} | several
 
 
 def _recurrent(module: nn.Module, inputs: Tensor) -> AbstractContextManager[None]:

@@ -218,7 +218,8 @@ class Preprocess:
             return picture.expand(-1, 3, -1, -1)
         if have == 3 and self.channels == 1:  # ITU-R BT.601 luma, as Pillow's "L"
             return (picture * picture.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        raise RequestError(f"the picture has {have} channels; the network takes {self.channels}")
+        bands = "" if self.channels in (1, 3) else f". ph.read(path, channels={self.channels}) reads all bands of a file"
+        raise RequestError(f"the picture has {have} channels; the network takes {self.channels}{bands}")
 
     def _resized(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(picture.shape[-2:]) == size:

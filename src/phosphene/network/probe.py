@@ -81,17 +81,18 @@ def _run(address: str, calls: Mapping[str, int]) -> tuple[str, int]:
     return path, calls[path] - 1 if run is None else run
 
 
-def count(module: nn.Module, inputs: Tensor) -> tuple[dict[str, int], Any]:
-    """How often each path runs in one forward pass, in order of first completion, and the output."""
-    calls: dict[str, int] = {}
+def shapes(module: nn.Module, inputs: Tensor, into: dict[str, list[tuple[int, ...]]]) -> Any:
+    """The output of one forward pass. Into a dict go the shapes of what each path gives at each run, in order of first
+    completion; those of a pass that failed are the ones up to there."""
 
-    def tally(path: str, run: int, given: Any) -> None:
-        if first_tensor(given, strict=False) is not None:
-            calls[path] = run + 1
+    def note(path: str, run: int, given: Any) -> None:
+        tensor = first_tensor(given, strict=False)
+        if tensor is not None:
+            runs = into.setdefault(path, [])
+            runs += [()] * (run - len(runs)) + [tuple(tensor.shape)]
 
-    with watching(module, {name for name, _ in module.named_modules() if name}, tally):
-        output = module(inputs)
-    return calls, output
+    with watching(module, {name for name, _ in module.named_modules() if name}, note):
+        return module(inputs)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, first_line, shown
 from .expression import Activations, Objective, Shapes
-from .units import Plain, channels_of, checked_address
+from .units import OfChannels, checked_address
 from .words import quoted
 
 LEAST_COSINE = 0.1  # keeps a gradient where f points away from v
@@ -22,23 +22,16 @@ LARGEST_VECTOR = 1 << 20  # numbers in a direction
 
 
 @dataclass(frozen=True)
-class Direction(Plain):
+class Direction(OfChannels):
     """The mean over all places of ⟨f, v⟩·max(cos(f, v), 0.1)^power, f the channels at a place."""
 
-    address: str
     vector: tuple[float, ...]
     power: float = 0.0
     source: str | None = field(default=None, compare=False)
-    last: bool = field(default=False, compare=False)  # whether the layer puts its channels last
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.address})
 
     def __call__(self, activations: Activations) -> Tensor:
-        given = activations[self.address]
-        f = given if given.ndim in (2, 3) or self.last else given.movedim(1, -1)
-        vector = given.new_tensor(self.vector)
+        f = self.channels_last(activations)
+        vector = f.new_tensor(self.vector)
         along = f @ vector
         if self.power:
             lengths = f.square().sum(-1).sqrt() * vector.square().sum().sqrt()
@@ -48,11 +41,8 @@ class Direction(Plain):
     def inlined(self) -> Self:
         return replace(self, source=None)
 
-    def laid_out(self, last: Collection[str]) -> Self:
-        return replace(self, last=self.address in last)
-
     def check(self, shapes: Shapes) -> None:
-        channels = channels_of(shapes[self.address])
+        channels = shapes[self.address][0]
         if len(self.vector) != channels:
             raise RequestError(f"direction has {len(self.vector)} numbers; {self.address} has {channels} channels")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Protocol
@@ -16,7 +16,17 @@ from ..errors import RequestError, shown
 from ..links import Link
 
 Activations = Mapping[str, Tensor]
-Shapes = Mapping[str, tuple[int, ...]]  # without the batch axis
+Shapes = Mapping[str, tuple[int, ...]]  # without the batch axis, channels first: (k, h, w), (k, tokens) or (k,)
+
+
+class Layout(Protocol):
+    """What a network says of a layer: the shape with channels first, and the axis of the channels, counted with the batch."""
+
+    @property
+    def axis(self) -> int: ...
+
+    @property
+    def channels_first(self) -> tuple[int, ...]: ...
 
 
 class Unit(Protocol):
@@ -43,8 +53,8 @@ class Unit(Protocol):
         """Itself, as a record keeps it: with what a file holds, or pinned to it."""
         ...
 
-    def laid_out(self, last: Collection[str]) -> Unit:
-        """Itself, for a network in which these addresses put their channels last."""
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Unit:
+        """Itself, for a network whose layers are laid out like this."""
         ...
 
     def check(self, shapes: Shapes) -> None:
@@ -155,12 +165,14 @@ class Objective:
         """Itself, with what it read from files in its text, or pinned to the file's digest."""
         return Objective(tuple((c, unit.inlined()) for c, unit in self.terms))
 
-    def laid_out(self, last: Collection[str]) -> Objective:
-        """Itself, for a network in which these addresses put their channels last."""
-        return Objective(tuple((c, unit.laid_out(last)) for c, unit in self.terms))
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Objective:
+        """Itself, for a network whose layers are laid out like this; raises unless every unit is inside them."""
+        asked = Objective(tuple((c, unit.laid_out(layouts)) for c, unit in self.terms))
+        asked.check({address: layouts[address].channels_first for address in asked.reads})
+        return asked
 
     def check(self, shapes: Shapes) -> None:
-        """Raise unless every unit is inside these shapes (without the batch axis)."""
+        """Raise unless every unit is inside these shapes."""
         for _, unit in self.terms:
             unit.check(shapes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, first_line, shown
 from .direction import LEAST_COSINE
-from .expression import Activations, Objective, Shapes
+from .expression import Activations, Layout, Objective, Shapes
 from .units import Plain, checked_address
 from .words import quoted
 
@@ -37,7 +37,7 @@ class Likeness(Plain):
     source: str | None = field(default=None, compare=False)
     picture: Tensor | None = field(default=None, compare=False, repr=False)
     features: Tensor | None = field(default=None, compare=False, repr=False)
-    last: bool = field(default=False, compare=False, repr=False)  # whether the layer puts its channels last
+    axis: int | None = field(default=None, compare=False, repr=False)  # of the layer's channels
 
     @property
     def reads(self) -> frozenset[str]:
@@ -65,14 +65,14 @@ class Likeness(Plain):
         """With the picture's digest in its text, so that a record cannot mean another picture."""
         return replace(self, source=None if self.source is None else f"{file_of(self.source)}#{self.digest}")
 
-    def laid_out(self, last: Collection[str]) -> Self:
-        return replace(self, last=self.address in last)
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Self:
+        return replace(self, axis=layouts[self.address].axis)
 
     def check(self, shapes: Shapes) -> None:
         if self.features is None:
             return
-        has = tuple(self.features.shape[1:])
-        if (has[2], *has[:2]) != shapes[self.address] if self.last else has != tuple(shapes[self.address]):
+        has = tuple((self.features.movedim(-1, 1) if self.axis == -1 else self.features).shape[1:])
+        if has != shapes[self.address]:
             raise RequestError(f"{self} has features {has}; {self.address} gives {tuple(shapes[self.address])}")
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, overload
 
@@ -12,11 +12,12 @@ from .. import checks
 from ..errors import RequestError, shown
 from ..links import Link, link_of, probabilities
 from ..seeding import Injected
-from .expression import Activations, Objective, Shapes
+from .expression import Activations, Layout, Objective, Shapes
 from .words import quoted
 
 OUTPUT = ""  # the address of the network's raw scores
 Of = Literal["sum", "squares"]
+_PLACES = {2: ("channel", "token"), 4: ("channel", "z", "y", "x")}  # what the numbers of a neuron are called, by axes
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,32 @@ class Plain:
     def inlined(self) -> Self:
         return self
 
-    def laid_out(self, last: Collection[str]) -> Self:
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Self:
         return self
+
+
+@dataclass(frozen=True)
+class OfChannels(Plain):
+    """A unit that knows channels.
+
+    axis  of the channels; None: not known yet, the last of tokens (b, n, k) and the first of anything else
+    """
+
+    address: str
+    axis: int | None = field(default=None, compare=False, kw_only=True)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.address})
+
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Self:
+        return replace(self, axis=layouts[self.address].axis)
+
+    def channels_last(self, activations: Activations) -> Tensor:
+        """(b, …, k): a view."""
+        given = activations[self.address]
+        axis = self.axis if self.axis is not None else -1 if given.ndim == 3 else 1
+        return given.movedim(axis, -1)
 
 
 @dataclass(frozen=True)
@@ -74,65 +99,43 @@ class ClassUnit(Plain):
 
 
 @dataclass(frozen=True)
-class Neuron(Plain):
+class Neuron(OfChannels):
     """One number of a layer: (channel, y, x) of a map, (channel, token) of tokens, (channel,) of features."""
 
-    address: str
     place: tuple[int, ...]
-    last: bool = field(default=False, compare=False)  # whether the layer puts its channels last
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.address})
 
     def __call__(self, activations: Activations) -> Tensor:
-        given = activations[self.address]
+        given = self.channels_last(activations)
         channel, *rest = self.place
-        if given.ndim == 3 or self.last:
-            rest.append(channel)
-        for place in rest if given.ndim == 3 or self.last else self.place:
-            given = given[:, place]
+        for index in (*rest, channel):
+            given = given[:, index]
         return given
 
     def check(self, shapes: Shapes) -> None:
         shape = shapes[self.address]
+        names = _PLACES.get(len(shape), ("channel", "y", "x"))
         if len(self.place) != len(shape):
-            form = {1: "channel", 2: "channel,token", 3: "channel,y,x"}.get(len(shape), f"{len(shape)} numbers")
+            form = ",".join(names[: len(shape)])
             raise RequestError(f"{self} has {len(self.place)} numbers; {self.address} gives {shape}: {form} is needed")
-        tokens = len(shape) == 2
-        names, sides = (("channel", "token"), shape[::-1]) if tokens else (("channel", "y", "x", "place"), shape)
-        for name, value, side in zip(names, self.place, sides, strict=False):
+        for name, value, side in zip(names, self.place, shape, strict=False):
             _inside(name, value, side, self.address)
-
-    def laid_out(self, last: Collection[str]) -> Self:
-        return replace(self, last=self.address in last)
 
     def __str__(self) -> str:
         return f"neuron:{quoted(self.address)}:{','.join(map(str, self.place))}"
 
 
 @dataclass(frozen=True)
-class Channel(Plain):
+class Channel(OfChannels):
     """The mean of one channel over all places."""
 
-    address: str
     index: int
-    last: bool = field(default=False, compare=False)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.address})
 
     def __call__(self, activations: Activations) -> Tensor:
-        given = activations[self.address]
-        one = given[..., self.index] if given.ndim == 3 or self.last else given[:, self.index]
+        one = self.channels_last(activations)[..., self.index]
         return one.flatten(1).mean(1) if one.ndim > 1 else one
 
     def check(self, shapes: Shapes) -> None:
-        _inside("channel", self.index, channels_of(shapes[self.address]), self.address)
-
-    def laid_out(self, last: Collection[str]) -> Self:
-        return replace(self, last=self.address in last)
+        _inside("channel", self.index, shapes[self.address][0], self.address)
 
     def __str__(self) -> str:
         return f"channel:{quoted(self.address)}:{self.index}"
@@ -270,7 +273,3 @@ def checked_address(address: str) -> str:
 def _inside(name: str, value: int, size: int, where: str) -> None:
     if not 0 <= value < size:
         raise RequestError(f"{name} {value} is outside {where or 'the scores'}, which has {size}: 0 to {size - 1} is needed")
-
-
-def channels_of(shape: tuple[int, ...]) -> int:
-    return shape[1] if len(shape) == 2 else shape[0]

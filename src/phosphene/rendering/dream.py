@@ -106,8 +106,7 @@ def _resolved(net: Network, objective: Objective | str) -> Objective:
     for _, unit in wanted.terms:
         if isinstance(unit, Likeness):
             raise RequestError(f"objective {shown(str(unit))} compares whole pictures, a dream reads tiles; guide= is for that")
-    net.check_addresses(wanted.reads)
-    return wanted.laid_out(net.layouts(wanted.reads)[1])
+    return wanted.laid_out(net.layouts(wanted.reads))
 
 
 def _fitted(net: Network, picture: Tensor, name: str) -> Tensor:

@@ -104,13 +104,13 @@ class Dreamer:
         """That the network runs on the tiles of every octave, and the objective is inside what it gives: before hours pass."""
         for window in dict.fromkeys(tiling.window for tiling in self._tilings.values()):
             try:
-                given = read(self.net.preprocess.mean_picture(window), self.objective.reads)
+                layouts = self.net.layouts(self.objective.reads, window)
             except ModelError as error:
                 raise ModelError(
                     f"{error}. A dream reads tiles of every size up to {self.settings.tile} px; fewer octaves, "
                     "another tile or a layer before the one that wants a fixed size is needed"
                 ) from error
-            self.objective.check({address: tuple(tensor.shape[1:]) for address, tensor in given.items()})
+            self.objective.laid_out(layouts)
 
     def _check_frames(self) -> None:
         size = self.settings.zoom * self.photo.numel()

@@ -90,15 +90,12 @@ class Job:
         reads = frozenset().union(*(one.reads for one in asked))
         if recipe.diversity:
             reads |= {_apart_at(recipe, together)}
-        net.check_addresses(reads)
-        shapes, last = net.layouts(reads, size)  # also shows whether the network runs on pictures of this size
+        layouts = net.layouts(reads, size)  # also shows whether the network runs on pictures of this size
         # By identity: logit(1) and the text logit:1 are equal, yet may name two classes.
         bound = {
             key: one.resolved(net.index, net.link).bound(_features(net, size)) for key, one in {id(o): o for o in asked}.items()
         }
-        items = tuple(Wanted(one, bound[id(one)].laid_out(last), seed) for one, seed in zip(asked, seeds, strict=True))
-        for item in items:
-            item.resolved.check(shapes)
+        items = tuple(Wanted(one, bound[id(one)].laid_out(layouts), seed) for one, seed in zip(asked, seeds, strict=True))
         numbers = len(items) * net.preprocess.channels * size[0] * size[1]
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
         check(compile)

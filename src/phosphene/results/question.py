@@ -219,9 +219,5 @@ def _checked(net: Network, objectives: tuple[Objective, ...]) -> tuple[Objective
     reads = frozenset().union(*(objective.reads for objective in objectives))
     if reads == {OUTPUT}:
         return objectives
-    net.check_addresses(reads)
-    shapes, last = net.layouts(reads)
-    laid_out = tuple(objective.laid_out(last) for objective in objectives)
-    for objective in laid_out:
-        objective.check(shapes)
-    return laid_out
+    layouts = net.layouts(reads)
+    return tuple(objective.laid_out(layouts) for objective in objectives)
