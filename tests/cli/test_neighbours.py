@@ -6,23 +6,24 @@ import importlib.util
 import json
 import shlex
 import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from phosphene.accumulate import feature_index
+from phosphene.accumulate.feature_index import FeatureIndex
+from phosphene.accumulate.feature_store import Store
 from phosphene.pictures import files
+from phosphene.pictures.data import Batch
 
 from .conftest import Phosphene
 from .test_commands import example
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("lancedb") is None, reason="no LanceDB")
 NEIGHBOURS = ("neighbours", "-m", "demo:standard")
-PROGRAM = str(Path(sys.executable).with_name("phosphene"))
 
 
 @pytest.fixture(autouse=True)
@@ -106,19 +107,26 @@ def test_what_is_wrong_is_said_in_one_line(phosphene: Phosphene, arguments: tupl
     assert words in ran.line
 
 
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_is_written_and_the_same_command_goes_on(tmp_path: Path, photos: Path, phosphene: Phosphene) -> None:
-    source = (photos / "a" / "0.png").read_bytes()
-    for i in range(1200):
-        (photos / "a" / f"copy-{i:04}.png").write_bytes(source)
-    command = [PROGRAM, *NEIGHBOURS, "photos", "--query", "photo.jpg", "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("out/features.lance/data/*")) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "interrupted: what is done is in index out/features.lance; the same command goes on from there" in err
-    assert phosphene(*command[1:]).status == 0
-    assert said()["index"]["pictures"] == 1206
+def test_ctrl_c_keeps_what_is_written_and_the_same_command_goes_on(
+    phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_index, "_AT_ONCE", 2)
+    monkeypatch.setattr(FeatureIndex, "build", partial(FeatureIndex.build, batch=2))
+    read, columns = [], FeatureIndex._columns
+
+    def pressed(self: FeatureIndex, some: Batch, seen: set[str]) -> dict[str, Any]:
+        read.append(len(some))
+        if len(read) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return columns(self, some, seen)
+
+    monkeypatch.setattr(FeatureIndex, "_columns", pressed)
+    command = (*NEIGHBOURS, "photos", "--query", "photo.jpg", "-o", "out")
+    ran = phosphene(*command)
+    assert ran.status == 1
+    assert "interrupted: what is done is in index out/features.lance; the same command goes on from there" in ran.err
+    half = Store.open("out/features.lance", half=True)
+    assert (len(half), half.complete) == (2, False)
+    assert phosphene(*command).status == 0
+    assert said()["index"]["pictures"] == 6
+    assert read == [2, 2, 2, 2]  # those that were written are not read again
