@@ -44,7 +44,7 @@ def test_references(count: int) -> None:
 @pytest.mark.parametrize("part", [" ", ":", '"', '\\"', " + ", " +", "1", "a ", ",", "["])
 @pytest.mark.parametrize("before", ["logit:cat", '-2*"'])
 def test_time_grows_with_the_length_alone(part: str, before: str) -> None:
-    held(lambda: parse(before + part * (100_000 // len(part)) + "x"), seconds=3)
+    held(lambda: parse(before + part * (1_000_000 // len(part)) + "x"), seconds=1)
 
 
 def test_a_sum_of_thousands_is_sorted_once() -> None:
@@ -57,8 +57,8 @@ def test_a_sum_of_thousands_is_sorted_once() -> None:
             total = total + unit
         return total
 
-    assert isinstance(held(add, seconds=3), Objective)
-    assert held(lambda: parse(str(total)), seconds=3) == total == sum(units[1:], units[0])
+    assert isinstance(held(add, seconds=0.5), Objective)
+    assert held(lambda: parse(str(total)), seconds=0.5) == total == sum(units)
 
 
 def test_a_sum_keeps_the_order_of_one_made_at_once() -> None:

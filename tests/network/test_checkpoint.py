@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +221,20 @@ def test_each_statistic_of_a_batch_norm_is_needed(name: str) -> None:
     del state[name]
     with pytest.raises(WeightsError, match=name):
         checkpoint.load_into(nn.BatchNorm2d(3), state, "w")
+
+
+def test_a_file_of_very_many_names_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    names = {f"a{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(checkpoint.MOST_TENSORS + 1)}
+    head = json.dumps(names).encode()
+    (tmp_path / "many.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    with pytest.raises(WeightsError, match="holds 65,537 tensors; up to 65,536 are read"):
+        checkpoint.read(tmp_path / "many.safetensors")
+
+
+def test_a_prefix_is_found_among_very_many_names(tmp_path: Path) -> None:
+    module = layer()
+    state = {f"{i}.{'weight' if i % 2 else 'a.' * 500 + 'bias'}x": torch.zeros(1) for i in range(20_000)}
+    state |= {f"deep.er.{name}": tensor for name, tensor in module.state_dict().items()}
+    start = time.process_time()
+    checkpoint.load_into(layer(), state, "many")
+    assert time.process_time() - start < 2

@@ -124,3 +124,10 @@ def test_its_repr_is_short() -> None:
     long = ph.parse(" + ".join(f"logit:{i}" for i in range(100)))
     assert repr(ph.logit("cat")) == "Objective('logit:cat')"
     assert len(repr(long)) < 80
+
+
+def test_zero_alone_is_added_from_the_left() -> None:
+    assert sum([ph.logit("cat"), ph.logit("dog")]) == ph.logit("cat") + ph.logit("dog")
+    for other in (1, 0.0, False, None):
+        with pytest.raises(TypeError):
+            other + ph.logit("cat")

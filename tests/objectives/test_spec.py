@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 import phosphene as ph
 from phosphene.errors import PhospheneError, RequestError, UnknownNameError
 from phosphene.objectives.expression import Objective
-from phosphene.objectives.spec import LONGEST, coerce, several
+from phosphene.objectives.spec import LONGEST, MOST_TERMS, coerce, several
 from phosphene.objectives.words import quoted, split, unquoted
 
 ODD = [
@@ -200,3 +200,15 @@ def test_no_units_or_too_many_are_refused(text: str) -> None:
 
 def test_channels_are_named_by_a_range() -> None:
     assert ph.channel("a", range(2)) == [ph.channel("a", 0), ph.channel("a", 1)]
+
+
+def test_a_text_of_very_many_terms_is_refused() -> None:
+    assert len(ph.parse(" + ".join(f"logit:{i}" for i in range(MOST_TERMS))).terms) == MOST_TERMS
+    with pytest.raises(RequestError, match="has too many terms; up to 16,384 are read"):
+        ph.parse(" + ".join(["logit:1"] * (MOST_TERMS + 1)))
+
+
+def test_text_is_split_at_most_so_often() -> None:
+    assert split("a:b:c:d", ":", 2) == ["a", "b", "c:d"]
+    assert split('a:"b:c":d:e', ":", 2) == ["a", '"b:c"', "d:e"]
+    assert split('a + "b + c""d + e" - f', r"\s([+-])\s") == ["a", "+", '"b + c""d + e"', "-", "f"]

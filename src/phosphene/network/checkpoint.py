@@ -25,6 +25,7 @@ State = dict[str, Tensor]
 # Where training loops keep the state dict inside a checkpoint.
 INSIDE = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "ema", "net", "network", "weights")
 DEEPEST = 8  # mappings inside one another
+MOST_TENSORS = 1 << 16  # of one file; large networks with their optimiser's state have a tenth
 # What torch's own wrappers of submodules put into names.
 _WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 # Beside the network, under the same prefix: losses, metrics, counters of averaging and of profilers.
@@ -145,12 +146,11 @@ def _prefixes(state: Mapping[str, Tensor], needed: set[str]) -> list[str]:
     found = {"": None} if needed & set(state) else {}
     tails = sorted(needed)
     few = {*tails[:4], *tails[-4:], *(name for name in tails if "." in name)} if tails else set()
-    by_last: dict[str, list[str]] = {}
-    for name in few:
-        by_last.setdefault(name.rsplit(".", 1)[-1], []).append(name)
+    deepest = max((name.count(".") for name in few), default=0) + 1
     for name in state:
-        for tail in by_last.get(name.rsplit(".", 1)[-1], ())[:64]:
-            if name.endswith("." + tail):
+        words = name.rsplit(".", deepest)
+        for i in range(1, len(words)):
+            if (tail := ".".join(words[i:])) in few:
                 found[name[: -len(tail)]] = None
     return [prefix for prefix in found if not prefix.lower().startswith("optim")]
 
@@ -249,7 +249,10 @@ def _other_kind(path: Path) -> str:
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  no mapping
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise WeightsError(f"{path.name} holds {len(names):,} tensors; up to {MOST_TENSORS:,} are read")
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise WeightsError(f"{path.name} is not a whole safetensors file: {first_line(error)}") from error
 

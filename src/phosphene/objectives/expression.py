@@ -131,6 +131,10 @@ class Objective:
         total._keep(keys, terms, added)
         return total
 
+    def __radd__(self, other: object) -> Objective:
+        """0 + objective, with which `sum(objectives)` begins."""
+        return self if type(other) is int and other == 0 else NotImplemented
+
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, bool) or not isinstance(factor, Real):
             return NotImplemented

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from .. import registry
 from ..errors import RequestError, UnknownNameError, shown
 from . import direction, likeness, units
-from .expression import Objective
+from .expression import Objective, Unit
 from .words import split, unquoted
 
 LONGEST = 1 << 20  # characters
+MOST_TERMS = 1 << 14  # of one text
 MOST = 4096  # units that one text may name
 _MANY = re.compile(r"([0-9]{1,9})-([0-9]{1,9})|\*")
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*\*\s*(.*)", re.DOTALL)
@@ -36,9 +37,12 @@ def parse(text: str, *, files: bool = True) -> Objective:
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
         raise RequestError(f"objective {shown(text)}; a text such as logit:cat or channel:stage3.0:5 is needed")
     sign, *rest = ["-", text.strip()[1:]] if text.strip().startswith("-") else ["+", text.strip()]
-    first, *others = split(rest[0], r"\s([+-])\s")  # further blanks stay with the terms: runs of them are read once
+    # Further blanks stay with the terms: runs of them are read once.
+    first, *others = split(rest[0], r"\s([+-])\s", MOST_TERMS)
+    if len(others) >= 2 * MOST_TERMS:
+        raise RequestError(f"objective {shown(text)} has too many terms; up to {MOST_TERMS:,} are read")
     terms = [(sign, first), *zip(others[::2], others[1::2], strict=True)]
-    return Objective(tuple(part for sign, term in terms for part in _term(sign, term.strip(), files).terms))
+    return Objective(tuple(part for sign, term in terms for part in _term(sign, term.strip(), files)))
 
 
 def several(text: str, channels: Callable[[str], int]) -> list[Objective]:
@@ -49,7 +53,7 @@ def several(text: str, channels: Callable[[str], int]) -> list[Objective]:
     >>> [str(o) for o in several("channel:stage1.0:0-1", lambda address: 32)]
     ['channel:stage1.0:0', 'channel:stage1.0:1']
     """
-    kind, *parts = split(text.strip(), ":")
+    kind, *parts = split(text.strip(), ":", 3)
     if kind not in ("channel", "neuron") or len(parts) != 2 or not (found := _MANY.fullmatch(parts[1])):
         return [parse(text)]
     first, last = (int(found.group(i)) for i in (1, 2)) if found.group(1) else (0, channels(unquoted(parts[0])) - 1)
@@ -65,15 +69,16 @@ def coerce(objective: Objective | str) -> Objective:
     return parse(objective)
 
 
-def _term(sign: str, text: str, files: bool) -> Objective:
+def _term(sign: str, text: str, files: bool) -> list[tuple[float, Unit]]:
     coefficient = 1.0
     if found := _NUMBER.fullmatch(text):
         coefficient, text = float(found.group(1)), found.group(2)
-    return (coefficient if sign == "+" else -coefficient) * _unit(text.strip(), files)
+    scale = coefficient if sign == "+" else -coefficient
+    return [(scale * c, unit) for c, unit in _unit(text.strip(), files).terms]
 
 
 def _unit(text: str, files: bool) -> Objective:
-    kind, *parts = split(text, ":")
+    kind, *parts = split(text, ":", 4)  # no kind has as many
     if kind not in _KINDS:
         raise UnknownNameError("kind of objective", kind, _KINDS, f"the objective was {shown(text)}")
     least, most, make = _KINDS[kind]

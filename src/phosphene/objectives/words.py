@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 
 from ..errors import RequestError, shown
 
@@ -34,11 +35,16 @@ def unquoted(text: str) -> str:
     return name
 
 
-def split(text: str, pattern: str) -> list[str]:
-    """Split where the pattern matches outside quotes; what the pattern groups is kept between the parts."""
+def split(text: str, pattern: str, most: int = 0) -> list[str]:
+    """Split where the pattern matches outside quotes; what the pattern groups is kept between the parts.
+
+    most: splits, the rest of the text is the last part; 0: as many as there are.
+    """
+    if '"' not in text:
+        return re.split(pattern, text, maxsplit=most)
     # A quote that never closes reaches to the end, so that no place is read twice: the time grows with the length alone.
-    closed = rf'"(?:[^"\\]|\\[\s\S])*(?:"|\\?\Z)|{pattern}'
-    cuts = [m for m in re.finditer(closed, text) if not m.group().startswith('"')]
+    closed = rf'(?:"(?:[^"\\]|\\[\s\S])*(?:"|\\?\Z))+|{pattern}'
+    cuts = islice((m for m in re.finditer(closed, text) if not m.group().startswith('"')), most or None)
     parts, start = [], 0
     for cut in cuts:
         parts.append(text[start : cut.start()])

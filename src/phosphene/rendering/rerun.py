@@ -20,7 +20,7 @@ from ..network.load import parse as parse_reference
 from ..network.network import Network
 from ..network.room import free_bytes
 from ..objectives.expression import Objective
-from ..objectives.spec import parse
+from ..objectives.spec import MOST_TERMS, parse
 from ..objectives.units import by_index
 from ..pictures import colour, files
 from ..results.kinds import Rendering
@@ -32,7 +32,6 @@ from .render import stream_renderings
 
 # What a record may ask for: a ResNet-50 passes 10**6 pixels a second forward and back on 2 cores.
 MOST_PIXELS = 10**10  # of all images, views and steps
-MOST_TERMS = 1 << 14  # of all its objectives
 TERM = 1000  # pixels that take as long as one more term
 QUICK = 8 * PIXELS  # pixels of one step; memory is reckoned beyond it
 _SIGN = re.compile(r"\s[+-]\s")
