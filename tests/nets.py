@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -110,8 +111,9 @@ def network(habit: str, size: int | tuple[int, int] = 12) -> ph.Network:
     return ph.Network(made(habit, size), ph.Preprocess(size=size, mean=0.5, std=0.25))
 
 
+@functools.cache
 def of_channels(channels: int, size: tuple[int, int] = (12, 16)) -> ph.Network:
-    """A network for pictures of that many channels, not square."""
+    """A network for pictures of that many channels, not square; one for all tests."""
     with torch.random.fork_rng():
         torch.manual_seed(channels)
         module = plain(channels)
