@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -46,18 +47,18 @@ def test_help_needs_no_torch(tmp_path: Path) -> None:
     assert done.stdout.endswith("\nFalse\n")
 
 
-def interrupted_after_the_first_picture(command: list[str], out: Path) -> tuple[int, str]:
+def interrupted_after_the_first_picture(command: list[str], out: Path, number: int = signal.SIGINT) -> tuple[int, str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not list(out.glob("[!.]*.png")) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     return process.returncode, err
 
 
 def test_ctrl_c_keeps_the_finished_pictures_and_says_what_is_missing(tmp_path: Path) -> None:
-    command = [PROGRAM, "class-model", "-m", "demo:robust", "--all", "--batch", "2", "-o", str(tmp_path)]
+    command = [PROGRAM, "class-model", "-m", "demo:robust", "--all", "--batch", "2", "--steps", "24", "-o", str(tmp_path)]
     status, err = interrupted_after_the_first_picture(command, tmp_path)
     run = json.loads((tmp_path / "run.json").read_text("utf-8"))
     drawn = [item["file"] for item in run["items"]]
@@ -88,7 +89,72 @@ def test_what_was_kept_at_ctrl_c_is_what_would_have_been(phosphene: Phosphene, m
     assert ran.status == 1
     assert run["missing"] == [f"logit:{name}" for name in ("frog", "horse", "ship", "truck")]
     assert [Path("part", name).read_bytes() for name in names] == [Path("whole", name).read_bytes() for name in names]
-    assert ran.err.splitlines()[-1].startswith("interrupted: 6 of 10 pictures are in part; missing logit:frog, ")
+    assert [(item["file"], item["notes"]) for item in run["unfinished"]] == [
+        (f"{name}.png", ["interrupted at step 1 of 2"]) for name in ("frog", "horse", "ship")
+    ]
+    assert ran.err.splitlines()[-1] == (
+        "interrupted: 6 of 10 pictures are in part; missing logit:frog, logit:horse, logit:ship, logit:truck "
+        "(run.json lists them and 3 unfinished pictures); the same line goes on"
+    )
+
+
+def listed_in(folder: str) -> dict[str, Any]:
+    """What run.json says, the time that it took left out."""
+    run: dict[str, Any] = json.loads(Path(folder, "run.json").read_text("utf-8"))
+    return run | {"seconds": None}
+
+
+def test_the_same_line_goes_on_and_ends_in_the_same_files(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "class-model -m demo:robust --all --batch 4 --steps 2 -o".split()
+    phosphene(*line, "whole")
+    told = making.Bar.on_step
+
+    def stop(self: making.Bar, done: int, items: int, step: int, steps: int, pictures: Tensor, values: Tensor) -> None:
+        told(self, done, items, step, steps, pictures, values)
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(making.Bar, "on_step", stop)
+        phosphene(*line, "parts")
+    ran = phosphene(*line, "parts")
+    assert (ran.status, ran.out) == (0, "10 pictures, contact_sheet.png and run.json are in parts/\n")
+    assert ran.err.splitlines() == [
+        "resumed: 4 of 10 pictures are in parts already, of the same request",
+        "rendering 5 to 8 of 10, 2 steps",
+        "rendering 9 to 10 of 10, 2 steps",
+    ]
+    assert listed_in("parts") == listed_in("whole")
+    for path in Path("whole").glob("*.png"):
+        assert Path("parts", path.name).read_bytes() == path.read_bytes(), path
+    again = phosphene(*line, "parts")
+    assert again.err == "resumed: 10 of 10 pictures are in parts already, of the same request\n"
+
+
+def test_another_line_starts_anew_and_says_so(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "class-model -m demo:robust -c cat -c dog --batch 1 --steps 2 -o out".split()
+    told = making.Bar.on_step
+
+    def stop(self: making.Bar, done: int, *rest: Any) -> None:
+        told(self, done, *rest)
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(making.Bar, "on_step", stop)
+        phosphene(*line)
+    ran = phosphene(*line, "--seed", "1")
+    assert ran.err.splitlines()[0] == "note: the unfinished run in out was of another request, and is not resumed"
+    assert [item["seed"] for item in json.loads(Path("out/run.json").read_text())["items"]] == [1, 1]
+
+
+def test_sigterm_saves_and_ends_with_its_own_status(tmp_path: Path) -> None:
+    command = [PROGRAM, "class-model", "-m", "demo:robust", "--all", "--batch", "2", "--steps", "24", "-o", str(tmp_path)]
+    status, err = interrupted_after_the_first_picture(command, tmp_path, signal.SIGTERM)
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert status == 128 + signal.SIGTERM
+    assert len(run["items"]) + len(run["missing"]) == 10
+    assert err.splitlines()[-1].startswith(f"interrupted: {len(run['items'])} of 10 pictures are in {tmp_path}; missing logit:")
 
 
 @pytest.mark.parametrize("line", ["layers -m demo:robust", "doctor -m demo:robust", "class-model -m demo:robust -c cat"])

@@ -29,6 +29,7 @@ from .neighbours import neighbours
 from .render import render
 from .rerun import rerun
 from .statistics import statistics
+from .stopping import as_ctrl_c
 from .sweep import sweep
 from .trust import trust
 from .tune import tune
@@ -143,11 +144,11 @@ def run() -> None:
     for told in (sys.stdout, sys.stderr):
         if isinstance(told, io.TextIOWrapper):
             told.reconfigure(errors="backslashreplace")  # a folder's name need not be text; saying it must not fail
-    with kept():  # for the program's whole life: it has no other use for the memory
+    with kept(), as_ctrl_c() as signals:  # for the program's whole life: it has no other use for the memory
         status = main()
     try:
         sys.stdout.flush()
     except OSError as error:
         status = _told(None, f"standard output cannot be written: {error.strerror or first_line(error)}", 1, False)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
-    sys.exit(status)
+    sys.exit(128 + signals[0] if signals else status)

@@ -139,7 +139,8 @@ def _dreamt(
     """Dream of each photograph and save it; gives the exit status. Ctrl-C keeps what there is and says what is not."""
     from ..pictures.reading import read
     from ..rendering.dream import dream as verb
-    from .making import Bar, progress_bar, whole
+    from .making import Bar, progress_bar
+    from .stopping import whole
 
     wanted = run.missing
     leading = read(guide) if guide else None

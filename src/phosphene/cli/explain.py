@@ -151,7 +151,8 @@ def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolde
 
     The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
     """
-    from .making import progress_bar, whole
+    from .making import progress_bar
+    from .stopping import whole
 
     run: MapFolder | None = None
     refused: dict[str, str] = {}

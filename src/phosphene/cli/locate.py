@@ -136,7 +136,8 @@ def _located(asking: _Asking, paths: list[Path], folder: Callable[[], BoxFolder]
 
     The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
     """
-    from .making import progress_bar, whole
+    from .making import progress_bar
+    from .stopping import whole
 
     run: BoxFolder | None = None
     refused: dict[str, str] = {}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..errors import Interrupted
+from .resuming import GOES_ON, request_of, tell_resumed
+from .stopping import whole
+
 if TYPE_CHECKING:
     from rich.progress import Progress
     from torch import Tensor
 
     from ..network.network import Network
+    from ..results.folder import RunFolder
+    from ..results.kinds import Rendering
 
 
 class Bar:
@@ -55,9 +59,14 @@ def make(
     compile: str,
     columns: int | None = None,
 ) -> int:
-    """Render, saving each batch as it is finished; gives the exit status. Ctrl-C keeps what is saved and says what is not."""
+    """Render, saving each batch as it is finished; gives the exit status.
+
+    Ctrl-C keeps what is finished, and what was being rendered as far as it had come. The same request into the same folder goes
+    on from there.
+    """
     from ..objectives.spec import several
     from ..pictures.animation import check_kind
+    from ..rendering.batches import LONGEST
     from ..rendering.observers import FRAMES
     from ..rendering.render import settle, stream_renderings
     from ..rendering.settings import changed
@@ -85,19 +94,40 @@ def make(
         observers=[Bar(progress)],
         sha256=model["sha256"],
     )
-    run = RunFolder(out, command=command, model=model, device=str(net.device), arguments=arguments, wanted=wanted, seeds=seeds)
+    parts.seconds = LONGEST
+    run = RunFolder(
+        out,
+        command=command,
+        model=model,
+        device=str(net.device),
+        arguments=arguments,
+        wanted=wanted,
+        seeds=seeds,
+        request=request_of(net, **parts.job.request, wanted=wanted, starts=starts, animate=animate, transparent=transparent),
+    )
+    pictures = [(text, seed + k) for text in wanted for k in range(seeds)]
+    parts.done = frozenset(n for n, picture in enumerate(pictures) if run.holds(*picture))
+    parts.sizes = run.batches_before(len(pictures) * starts)
+    tell_resumed(run, len(parts.done), len(pictures), "picture")
+
+    def save(part: Rendering) -> Callable[[], object]:
+        return partial(run.add, part, animate=animate, transparent=transparent, batches=list(parts.sizes))
+
     with progress, Saving() as saving:
         try:
             for part in parts:
-                saving.put(partial(run.add, part, animate=animate, transparent=transparent))
+                with whole():
+                    saving.put(save(part))
                 _tell_notes(part.items)
             saving.wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             with whole():
                 saving.wait()
-            run.finish(columns=columns)
+                if isinstance(stop, Interrupted) and stop.partial is not None and len(stop.partial):
+                    save(stop.partial)()
+                run.finish(columns=columns)
             progress.stop()
-            typer.echo(_interrupted(run.missing, len(run), len(wanted) * seeds, out), err=True)
+            typer.echo(_interrupted(run, len(pictures)), err=True)
             return 1
     run.finish(columns=columns)
     where = f"{out}{'' if str(out).endswith('/') else '/'}"
@@ -129,23 +159,6 @@ class Saving:
         self._pool.shutdown()
 
 
-@contextmanager
-def whole() -> Iterator[None]:
-    """Ctrl-C waits until what is inside is done, so that run.json lists what the folder holds."""
-    came: list[object] = []
-    try:
-        before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
-    except ValueError:  # not the main thread: no signal comes here
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
-
-
 def progress_bar(counted: str = "steps") -> Progress:
     """On standard error, where that is a terminal. counted: what it counts."""
     from rich.console import Console
@@ -173,9 +186,13 @@ def _counter(net: Network, size: tuple[int, int] | None) -> Callable[[str], int]
     return lambda address: net.channels(address, size)
 
 
-def _interrupted(missing: list[str], done: int, wanted: int, out: Path) -> str:
+def _interrupted(run: RunFolder, wanted: int) -> str:
+    missing, unfinished = run.missing, len(run.more.get("unfinished", ()))
     few = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-    return f"interrupted: {done} of {wanted} pictures are in {out}; missing {few} (run.json lists them)"
+    also = f" and {_count(unfinished, 'unfinished picture')}" if unfinished else ""
+    return (
+        f"interrupted: {len(run)} of {wanted} pictures are in {run.path}; missing {few} (run.json lists them{also}); {GOES_ON}"
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -42,7 +42,8 @@ def sweep(
     from ..rendering.render import settle, stream_renderings
     from ..rendering.settings import changed, grid
     from ..results.folder import RunFolder
-    from .making import Bar, progress_bar, whole
+    from .making import Bar, progress_bar
+    from .stopping import whole
 
     base = reduce(changed, fixed or (), settle(net, recipe, sides, steps=steps))
     combinations = list(grid(base, settings))

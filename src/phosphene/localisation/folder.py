@@ -20,6 +20,7 @@ class BoxFolder(MapFolder):
 
     def put(self, located: Located, *, masks: bool = False) -> list[dict[str, Any]]:
         """Save the photographs with their boxes, and the masks if they are wanted; gives what run.json says of them."""
+        self.begin()
         self._title = f"{located.heatmap.title} · {located.method}"
         new = [self._drawn(located, i, masks) for i in range(len(located))]
         self._items += new

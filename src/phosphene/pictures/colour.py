@@ -43,6 +43,13 @@ def pixels_sha256(image: Image.Image) -> str:
     return hashlib.sha256(head + image.tobytes()).hexdigest()
 
 
+def picture_sha256(picture: Tensor) -> str:
+    """Of the shape and the numbers of a picture (1, c, h, w) float32, whatever file it was read from."""
+    digest = hashlib.sha256(f"{tuple(picture.shape)}\n".encode())
+    digest.update(picture.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def enlarged(image: Image.Image, least: int) -> Image.Image:
     """Each pixel as a square of pixels, so that the shorter side has `least` or more; small pictures are not blurred.
 

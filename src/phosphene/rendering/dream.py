@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -17,6 +16,7 @@ from ..network.prepared import Precision
 from ..objectives.expression import Objective
 from ..objectives.likeness import Likeness
 from ..objectives.spec import coerce
+from ..pictures.colour import picture_sha256
 from ..results import door
 from ..results.dreamt import Dream
 from ..results.record import Record, environment
@@ -134,8 +134,8 @@ def _record(
         recipe={
             "name": "dream",
             **asdict(settings),
-            "photo": _sha256(photo),
-            "guide": None if guide is None else _sha256(guide),
+            "photo": picture_sha256(photo),
+            "guide": None if guide is None else picture_sha256(guide),
         },
         size=(photo.shape[2], photo.shape[3]),
         seed=seed,
@@ -148,11 +148,3 @@ def _record(
         },
         verb="dream",
     )
-
-
-def _sha256(picture: Tensor) -> str:
-    """Of the numbers dreamt from, (1, c, h, w) float32."""
-    head = f"{tuple(picture.shape)}\n".encode()
-    digest = hashlib.sha256(head)
-    digest.update(picture.cpu().contiguous().numpy().data)
-    return digest.hexdigest()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from ..objectives.expression import Objective, values
 from ..objectives.likeness import file_of
 from ..objectives.spec import coerce
 from ..objectives.units import OUTPUT, ClassUnit
+from ..pictures.colour import picture_sha256
 from ..pictures.reading import read
 from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
@@ -109,15 +108,16 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the pictures depend on beside the network, the contents of files included, as JSON has it."""
-        files = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in self.recipe.canvas.files]
+        """All that the pictures depend on beside the network, the contents of files included, as JSON has it."""
         return {
-            "preprocessing": self.net.preprocess.to_dict(),
             "objectives": [item.text for item in self.items],
-            "recipe": self.recipe.to_dict() | {"files": files},
+            "recipe": self.recipe.to_dict(),
+            "files": [picture_sha256(read(file)) for file in self.recipe.canvas.files],
             "size": list(self.size),
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
+            "compile": self.compile,
+            "frames": self.frames,
         }
 
     def run(self, first: int, count: int, observers: Sequence[Observer] = ()) -> Rendering:

@@ -92,6 +92,7 @@ class DreamFolder(Listing):
 
     def add_dream(self, dream: Dream, image: str, *, animate: str | None = None) -> Path:
         """Save the picture, named after the photograph `image`; gives its path."""
+        self.begin()
         name = f"{self._stem(Path(image).stem)}.png"
         path = files.write_png(self.path / name, dream.image(), dream.signed_record().to_json())
         said = {"image": image} | dream.to_dict() | {"file": name}

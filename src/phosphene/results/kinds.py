@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,18 @@ class Item:
         }
         more = {"notes": list(self.notes)} if self.notes else {}
         return said | more | ({} if self.finished else {"finished": False})
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Item:
+        """The Item of which `to_dict` gave this; a KeyError, TypeError or ValueError where it gave no such thing."""
+        name, index = said["class"], said["index"]
+        if not isinstance(said["objective"], str) or not isinstance(name, str | None) or not isinstance(index, int | None):
+            raise TypeError("it is no item")
+        probability = None if said["probability"] is None else float(said["probability"])
+        rank = None if said["rank"] is None else int(said["rank"])
+        notes = tuple(str(note) for note in said.get("notes", ()))
+        score, seed, finished = float(said["score"]), checks.seed(said["seed"]), said.get("finished", True) is True
+        return cls(said["objective"], name, index, seed, score, probability, rank, notes, finished)
 
     @property
     def label(self) -> tuple[str, str]:

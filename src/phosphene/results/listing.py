@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ class Listing:
     """What is added is on disk at once; run.json is always whole, and says what is missing.
 
     wanted    names of all that is to come; `key` of an item is its name
+    request   all that the results depend on, as JSON has it. run.json keeps its hash; where the folder holds a run.json of the
+              same request, `before` is that, for the run to be resumed
     reserved  stems that no item's file may have
     """
 
@@ -32,6 +35,7 @@ class Listing:
         device: str = "cpu",
         arguments: dict[str, Any] | None = None,
         wanted: Sequence[str] = (),
+        request: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = files.folder(path)
         self._claim = claim(self.path) if arguments is not None else None  # of a command, which may run for hours
@@ -42,8 +46,18 @@ class Listing:
             "device": device,
             "arguments": arguments or {},
         }
+        self.before: dict[str, Any] = {}
+        self.replaces_unfinished = False  # a run.json of another request, which lists what is missing
+        if request is not None:
+            self._about["request"] = fingerprint({"command": command, **request})
+            before = read_run(self.path)
+            same = before.get("request") == self._about["request"]
+            self.before = before if same else {}
+            self.replaces_unfinished = not same and bool(before.get("missing"))
+        self._begun = False
         self._wanted = tuple(wanted)
-        self._started = time.monotonic()
+        earlier = self.before.get("seconds")
+        self._started = time.monotonic() - (earlier if isinstance(earlier, float) and 0 <= earlier < 1e9 else 0)
         self._items: list[dict[str, Any]] = []
         self._taken = set(self.reserved)
         self.more: dict[str, Any] = {}  # what run.json says beside the items
@@ -58,6 +72,12 @@ class Listing:
         done = {item[self.key] for item in self._items}
         return [name for name in self._wanted if name not in done]
 
+    def begin(self) -> None:
+        """Call before files are written: an older run.json must not list them as its own, should this run be killed."""
+        if not self.before and not self._begun:
+            self.write()
+        self._begun = True
+
     def write(self) -> Path:
         """The run.json as things stand; gives its path."""
         said = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items} | self.more
@@ -68,6 +88,16 @@ class Listing:
     def finish(self) -> Path:
         """Write what is left; gives the path of run.json."""
         return self.write()
+
+    def _listed_before(self, word: str = "items") -> list[dict[str, Any]]:
+        """What the earlier run lists under this word."""
+        listed = self.before.get(word)
+        return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+    def _there(self, item: Mapping[str, Any], *words: str) -> bool:
+        """Whether the files that an item names under these words are in the folder."""
+        names = [item.get(word) for word in words]
+        return all(isinstance(name, str) and Path(name).name == name and (self.path / name).is_file() for name in names)
 
     def _stem(self, text: str, other: str = "") -> str:
         """A name that no other file of this run has, also where file systems do not tell case apart; other: what is added
@@ -80,3 +110,17 @@ class Listing:
             stem, number = f"{slug}-{number}", number + 1
         self._taken.add(stem.casefold())
         return stem
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    """A hash that two requests share if they are equal."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What the run.json in a folder says; nothing where there is none that can be read."""
+    try:
+        said = json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -32,6 +32,7 @@ class MapFolder(Listing):
 
     def add(self, heatmaps: Sequence[Heatmap]) -> list[dict[str, Any]]:
         """Save the maps of the same pictures by one or several methods; gives what run.json says of them."""
+        self.begin()
         new = []
         for i in range(len(heatmaps[0])):
             for heatmap in heatmaps:
