@@ -412,13 +412,43 @@ def test_a_box_lies_in_the_picture(offset: int, size: int, stride: int, unit: in
 
 
 def test_axes_of_different_strides_do_not_join() -> None:
-    assert Axis(0, 3, 1).joined(Axis(0, 3, 2), 9) is None
-    assert Axis(0, 3, 1).joined(Axis(0, 5, 0), 9) is None
-    assert Axis(0, 3, 1).joined(Axis(-1, 11, 0), 9) == Axis(0, 9, 0)
-    assert Axis(0, 9, 0).joined(Axis(0, 3, 1), 9) == Axis(0, 9, 0)
+    whole = (0, 9)
+    assert Axis(0, 3, 1, whole).joined(Axis(0, 3, 2, whole)) is None
+    assert Axis(0, 3, 1, whole).joined(Axis(0, 5, 0, whole)) is None
+    assert Axis(0, 3, 1, whole).joined(Axis(-1, 11, 0, whole)) == Axis(0, 9, 0, whole)
+    assert Axis(0, 9, 0, whole).joined(Axis(0, 3, 1, whole)) == Axis(0, 9, 0, whole)
+
+
+def test_axes_of_different_reach_join_where_one_sees_all_that_the_other_does() -> None:
+    wide, narrow = Axis(-1, 5, 2, (0, 9)), Axis(0, 3, 2, (0, 8))
+    assert wide.joined(narrow) == narrow.joined(wide) == wide
+    assert Axis(0, 3, 2, (0, 9)).joined(Axis(-1, 5, 2, (0, 8))) is None
+    assert Axis(-1, 3, 2, (0, 9)).joined(Axis(0, 3, 2, (0, 9))) == Axis(-1, 4, 2, (0, 9))
+    assert Axis(0, 8, 0, (0, 8)).joined(narrow) == Axis(0, 8, 0, (0, 8))
+    assert Axis(0, 8, 0, (0, 8)).joined(wide) is None
+
+
+@pytest.mark.parametrize(("h", "w"), [(16, 19), (17, 18)])
+def test_windows_end_where_a_stride_without_padding_left_pixels_out(h: int, w: int) -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    fields = {row.address: row.receptive_field for row in ph.Network(positive(module), ph.Preprocess(size=(h, w))).layers()}
+    x = inputs = torch.rand(1, 3, h, w, dtype=torch.float64, requires_grad=True)
+    for i, part in enumerate(module[:4]):
+        x = part(x)
+        field = fields[str(i)]
+        assert field is not None
+        for y in range(x.shape[2]):
+            for at in range(x.shape[3]):
+                assert seen(x[:, :, y, at], inputs) == field.box(y, at, (h, w)), (i, y, at)
 
 
 def test_mixed_fields_do_not_join() -> None:
-    field = Field(Axis(0, 1, 1), Axis(0, 1, 1))
-    assert field.joined(Field(field.y, field.x, mixed=True), (4, 4)) is None
-    assert field.joined(field, (4, 4)) == field
+    field = Field(Axis(0, 1, 1, (0, 4)), Axis(0, 1, 1, (0, 4)))
+    assert field.joined(Field(field.y, field.x, mixed=True)) is None
+    assert field.joined(field) == field

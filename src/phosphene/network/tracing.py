@@ -46,12 +46,12 @@ class Tracer(TorchDispatchMode):
         self.pixels: Pair = (int(h), int(w))
         # The tensors are kept, so that an id stays its own.
         self._followed: dict[int, tuple[Tensor, Field | None]] = {}
-        self._follow(inputs, None if channels_last else Field(Axis(0, 1, 1), Axis(0, 1, 1)))
+        self._follow(inputs, None if channels_last else Field(Axis(0, 1, 1, (0, int(h))), Axis(0, 1, 1, (0, int(w)))))
 
     def of(self, tensor: Tensor) -> ReceptiveField | None:
         """The field of a tensor's units; None if the arithmetic did not reach it."""
         field = self.field(tensor)
-        return field.public() if field else None
+        return field.public(self.pixels) if field else None
 
     def follows(self, tensor: Tensor) -> bool:
         return id(tensor) in self._followed
@@ -92,7 +92,7 @@ def _pointwise(call: Call, out: Tensor) -> Field | None:
             return field
         if len(shape) == 4 and out.ndim == 4:
             field = field.broadcast((shape[2], shape[3]), (out.shape[2], out.shape[3]))
-        joined = field if joined is None else joined.joined(field, call.pixels)
+        joined = field if joined is None else joined.joined(field)
         if joined is None:
             return None
     return joined
@@ -104,21 +104,21 @@ def _convolution(call: Call, out: Tensor) -> Field | None:
     if call.arg(6, False):  # transposed
         return None
     kernel, stride, padding, dilation = (_pair(call.args[i]) for i in (1, 3, 4, 5))
-    return call.field.windowed(kernel, stride, padding, dilation)
+    return call.field.windowed(kernel, stride, padding, dilation, _units(out))
 
 
 def _max_pool(call: Call, out: Tensor) -> Field | None:
     kernel = _pair(call.args[1])
     if call.field is None or out.ndim != 4:
         return None
-    return call.field.windowed(kernel, _pair(call.arg(2)) or kernel, _pair(call.arg(3, 0)), _pair(call.arg(4, 1)))
+    return call.field.windowed(kernel, _pair(call.arg(2)) or kernel, _pair(call.arg(3, 0)), _pair(call.arg(4, 1)), _units(out))
 
 
 def _avg_pool(call: Call, out: Tensor) -> Field | None:
     kernel = _pair(call.args[1])
     if call.field is None or out.ndim != 4:
         return None
-    return call.field.windowed(kernel, _pair(call.arg(2)) or kernel, _pair(call.arg(3, 0)))
+    return call.field.windowed(kernel, _pair(call.arg(2)) or kernel, _pair(call.arg(3, 0)), (1, 1), _units(out))
 
 
 def _adaptive_pool(call: Call, out: Tensor) -> Field | None:
@@ -128,14 +128,14 @@ def _adaptive_pool(call: Call, out: Tensor) -> Field | None:
     if h % rows or w % columns:
         return None  # uneven bins: size and stride differ from unit to unit
     bins = (h // rows, w // columns)
-    return call.field.windowed(bins, bins, (0, 0))
+    return call.field.windowed(bins, bins, (0, 0), (1, 1), _units(out))
 
 
 def _pad(call: Call, out: Tensor) -> Field | None:
     sides = [*call.args[1], 0, 0, 0, 0]  # left, right, top, bottom, …
     if call.field is None or any(sides[4:]):
         return None
-    return call.field.windowed((1, 1), (1, 1), (sides[2], sides[0]))
+    return call.field.windowed((1, 1), (1, 1), (sides[2], sides[0]), (1, 1), _units(out))
 
 
 def _mean(call: Call, out: Tensor) -> Field | None:
@@ -161,8 +161,7 @@ def _over_places(call: Call, out: Tensor) -> Field | None:
     if call.field is None or out.ndim != 4:
         return None
     whole = call.field.pooled((out.shape[2], out.shape[3]))
-    y, x = (Axis(0, n, 0) if axis.covers(n) else axis for axis, n in zip((whole.y, whole.x), call.pixels, strict=True))
-    return Field(y, x)
+    return Field(whole.y.clipped(), whole.x.clipped())
 
 
 def _same(call: Call, out: Tensor) -> Field | None:
@@ -227,6 +226,10 @@ def _pair(value: Any) -> Pair:
         return int(value.shape[2]), int(value.shape[3])
     sides = [value, value] if isinstance(value, int) else list(value or ())
     return (int(sides[0]), int(sides[-1])) if sides else ()  # type: ignore[return-value]  # empty: "as the kernel"
+
+
+def _units(out: Tensor) -> Pair:
+    return int(out.shape[2]), int(out.shape[3])
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
