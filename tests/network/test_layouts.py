@@ -251,6 +251,32 @@ def test_layers_of_signals_have_their_channels_first_and_positions_in_a_row() ->
     torch.testing.assert_close(ph.activations(net, signals[:1], "body.3")["body.3"].values, given[0][:, None])
 
 
+def test_channels_of_volumes_are_known_and_those_of_several_branches_are_not() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.act, self.stacked, self.head = nn.Conv3d(3, 6, 1), nn.ReLU(), nn.Identity(), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            volume = self.act(self.conv(torch.stack([x, x.flip(3)], 2)))
+            two = self.stacked(torch.stack([volume, volume.sin()], 1).mean(3))
+            y: Tensor = self.head(two.sum(1).mean((2, 3)))
+            return y
+
+    net = ph.Network(Branches(), P)
+    given = net.features(PICTURES, "act")
+    found = [item.score for item in ph.explain(net, PICTURES, "channel:act:5").items]
+    torch.testing.assert_close(torch.tensor(found), given[:, 5].mean((1, 2, 3)))
+    found = [item.score for item in ph.explain(net, PICTURES, "neuron:act:5,1,2,3").items]
+    torch.testing.assert_close(torch.tensor(found), given[:, 5, 1, 2, 3])
+    with pytest.raises(RequestError, match=r"which axis of \(2, 6, 16, 24\) layer stacked has them on cannot be known"):
+        ph.explain(net, PICTURES, "channel:stacked:1")
+    assert ph.explain(net, PICTURES[:1], "layer:stacked").items[0].score == pytest.approx(
+        float(net.features(PICTURES[:1], "stacked").sum())
+    )
+
+
 def test_a_plain_network_is_not_run_again_to_know_its_layouts() -> None:
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()

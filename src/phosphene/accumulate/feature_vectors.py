@@ -39,6 +39,8 @@ def vectors_of(given: Tensor, layout: Layout) -> Tensor:
         raise RequestError("the layer gives one number for each picture; maps, tokens or several numbers are needed")
     if layout.grid is not None and layout.grid.extra:
         return layout.grid.others(given)[:, :, 0]
+    if layout.axis is None:
+        raise RequestError(f"the layer gives {layout.shape}; which axis has the channels cannot be known")
     return given if given.ndim == 2 else given.movedim(layout.axis, 1).flatten(2).mean(2)
 
 

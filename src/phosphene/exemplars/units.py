@@ -88,7 +88,7 @@ def _groups(objectives: Sequence[Objective], layouts: Mapping[str, Layout]) -> t
     for address, pairs in layers.items():
         picked = tuple(index for _, index in pairs)
         every = picked == tuple(range(layouts[address].channels_first[0]))
-        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked, axis=layouts[address].axis))
+        found.append(Group(tuple(row for row, _ in pairs), address, None if every else picked, axis=layouts[address].axis or 1))
     if others:
         found.append(Group(tuple(others), objectives=tuple(objectives[row] for row in others)))
     return tuple(found)

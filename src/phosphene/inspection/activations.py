@@ -99,7 +99,7 @@ class _Meter:
         same = (one.numel(), float(sizes.sum()), float((sizes**2).sum()), float(sizes.max()))
         path = addresses.split(run, self._net.calls)[0]
         kind = type(self._net.module.get_submodule(path)).__name__
-        axis = self._layouts[run].axis if run in self._layouts else 1
+        axis = (self._layouts[run].axis if run in self._layouts else None) or 1
         channels = given[:1].detach().movedim(axis, 1)[0]
         silent = float((channels.reshape(len(channels), -1) == 0).all(1).float().mean())
         self._rows.setdefault(same, Depth(run, kind, float((one == 0).float().mean()), silent, sparsity(one)))

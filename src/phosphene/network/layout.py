@@ -40,20 +40,20 @@ class Layout:
     """Of one layer, for pictures of one size.
 
     shape     of what it gives for one image, without the batch axis
-    axis      of the channels, counted with the batch axis: 1 or −1
+    axis      of the channels, counted with the batch axis: 1 or −1; None if that cannot be known
     grid      where its positions are (of pooled maps (k, 1, 1) the only one); None if it has none, or if they are unknown
     by_image  whether the first axis is the image; else it is windows, patches or a table
     """
 
     shape: tuple[int, ...]
-    axis: int = 1
+    axis: int | None = 1
     grid: Grid | None = None
     by_image: bool = True
 
     @property
     def channels_first(self) -> tuple[int, ...]:
         """(k, h, w) of maps, (k, n) of tokens, (k,) of features."""
-        return self.shape if self.axis == 1 or not self.shape else (self.shape[-1], *self.shape[:-1])
+        return (self.shape[-1], *self.shape[:-1]) if self.axis == -1 else self.shape
 
 
 @dataclass
@@ -103,9 +103,11 @@ class Layouts:
         grid = None if kind is None else self._grid(kind, shape[1:], size)
         return Layout(shape[1:], self._axis(kind, address, shape), grid)
 
-    def _axis(self, kind: Axes | None, address: str, shape: tuple[int, ...]) -> int:
+    def _axis(self, kind: Axes | None, address: str, shape: tuple[int, ...]) -> int | None:
         if kind is not None:
             return 1 if kind in ("bkhw", "bkn") else -1
+        if len(shape) > 4 and not self._is_channels_first(address):
+            return 1 if self.shapes.get(address, shape) in self._volumes else None
         if len(shape) != 3 or shape[2] == 1 or self._is_channels_first(address):
             return 1
         return 1 if self.shapes.get(address, shape)[1:] in self._signals else -1
@@ -200,6 +202,11 @@ class Layouts:
     @cached_property
     def _token_counts(self) -> frozenset[int]:
         return frozenset(shape[1] for shape in self.shapes.values() if len(shape) == 3)
+
+    @cached_property
+    def _volumes(self) -> frozenset[tuple[int, ...]]:
+        """Shapes (b, k, d, h, w) that channels-first modules give."""
+        return frozenset(s for a, s in self.shapes.items() if len(s) > 4 and self._is_channels_first(a))
 
     @cached_property
     def _signals(self) -> frozenset[tuple[int, ...]]:

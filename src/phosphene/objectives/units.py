@@ -52,7 +52,13 @@ class OfChannels(Plain):
         return frozenset({self.address})
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> Self:
-        return replace(self, axis=layouts[self.address].axis)
+        layout = layouts[self.address]
+        if layout.axis is None:
+            raise RequestError(
+                f"{self} needs channels, and which axis of {layout.channels_first} layer {self.address} has them on cannot be "
+                f"known; layer:{quoted(self.address)} is the sum of all numbers"
+            )
+        return replace(self, axis=layout.axis)
 
     def channels_last(self, activations: Activations) -> Tensor:
         """(b, …, k): a view."""
