@@ -15,7 +15,8 @@ PROGRAM = f"{sys.executable} -c 'from phosphene.cli.app import run; run()'"
     [
         ("--version >&-", 0, ""),
         ("--version >/dev/full", 1, "No space left on device"),
-        ("layers -m nowhere 2>/dev/full", 2, ""),
+        ("layers -m demo:nowhere 2>/dev/full", 2, ""),
+        ("layers -m demo:nowhere >&- 2>&- <&-", 2, ""),
     ],
 )
 def test_lost_output(line: str, status: int, said: str) -> None:
@@ -25,3 +26,10 @@ def test_lost_output(line: str, status: int, said: str) -> None:
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
     assert len(done.stderr.splitlines()) <= 1
+
+
+def test_a_reader_that_is_gone_is_status_1_without_a_word() -> None:
+    """As of `phosphene … | head -1`."""
+    line = f"({PROGRAM} --help; echo $? >&2) | true"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stderr == "1\n"
