@@ -43,3 +43,33 @@ def test_files_of_a_folder_that_are_no_pictures_are_passed_over(phosphene: Phosp
     ran = phosphene("explain", "-m", "demo:standard", "photos")
     assert ran.status == 0
     assert "note: photos/labels.csv is no picture and was passed over" in ran.err
+
+
+def test_six_bands_are_dreamt_on_and_compared(phosphene: Phosphene) -> None:
+    Path("nets.py").write_text(NET.format(6))
+    Path("photos").mkdir()
+    for name in "ab":
+        np.save(f"photos/{name}.npy", np.random.default_rng(ord(name)).random((6, 16, 16), dtype=np.float32))
+    model = ("-m", "nets.py:make?size=16&channels=6")
+    dreamt = phosphene("dream", *model, "photos/a.npy", "--layer", "1", "--octaves", "1", "--steps", "1", "-o", "dreams")
+    assert dreamt.status == 0, dreamt.err
+    found = phosphene("neighbours", *model, "photos", "--query", "photos/a.npy", "-k", "1", "-o", "near")
+    assert found.status == 0, found.err
+
+
+def test_a_range_reaches_data_sets_dreams_and_neighbours(phosphene: Phosphene) -> None:
+    Path("nets.py").write_text(NET.format(1))
+    Path("photos").mkdir()
+    for name in "ab":
+        Image.fromarray(np.linspace(0, 4095, 256).reshape(16, 16).astype("uint16")).save(f"photos/{name}.png")
+    model = ("-m", "nets.py:make?size=16&channels=1")
+    dream = ("dream", *model, "photos/a.png", "--layer", "1", "--octaves", "1", "--steps", "0", "-o", "dreams")
+    near = ("neighbours", *model, "photos", "--query", "photos/a.png", "-k", "1", "--rebuild", "-o", "near")
+    for asked in (dream, near, ("examples", *model, "photos", "--layer", "1", "--channel", "0", "-o", "seen")):
+        dark = phosphene(*asked)
+        assert "--range 0,4095" in dark.err
+        if asked[0] == "examples":
+            assert dark.err.count("tenth") == 1
+            asked = (*asked[:-1], "bright")
+        bright = phosphene(*asked, "--range", "0,4095")
+        assert (bright.status, "tenth" in bright.err) == (0, False)

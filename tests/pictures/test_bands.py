@@ -24,22 +24,49 @@ def saved(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def tiff(array: np.ndarray, *, deflated: bool = False, planar: bool = False, rows: int = 3, order: Any = "<") -> bytes:
+def packed_by_pillow(strip: bytes, how: str) -> bytes:
+    """A strip in a compression of TIFF, out of a grey picture of its bytes."""
+    file = io.BytesIO()
+    Image.fromarray(np.frombuffer(strip, np.uint8)[None]).save(file, "TIFF", compression=how)
+    image: Any = Image.open(file)
+    tags = image.tag_v2
+    return file.getvalue()[tags[273][0] :][: tags[279][0]]
+
+
+def tiff(
+    array: np.ndarray,
+    *,
+    deflated: bool = False,
+    planar: bool = False,
+    rows: int = 3,
+    order: Any = "<",
+    pillow: tuple[int, str] | None = None,
+    predictor: int = 1,
+) -> bytes:
     """A TIFF of bands (c, h, w), as other programs write it."""
     c, h, w = array.shape
     kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     array = array.astype(array.dtype.newbyteorder(order))
     blocks = [array[k : k + 1, top : top + rows] for k in range(c) for top in range(0, h, rows)] if planar else None
     blocks = blocks or [array[:, top : top + rows] for top in range(0, h, rows)]
-    strips = [np.ascontiguousarray(block.transpose(1, 2, 0)).tobytes() for block in blocks]
+    blocks = [np.ascontiguousarray(block.transpose(1, 2, 0)) for block in blocks]
+    if predictor == 2:
+        blocks = [np.diff(block, axis=1, prepend=np.zeros_like(block[:, :1])) for block in blocks]
+    if predictor == 3:  # bytes of the row in planes, the most significant first, then their differences
+        planes = [b.astype(">f4").view(np.uint8).reshape(len(b), -1, 4).swapaxes(1, 2).reshape(len(b), -1, c) for b in blocks]
+        blocks = [np.diff(p, axis=1, prepend=np.zeros_like(p[:, :1])) for p in planes]
+    strips = [block.tobytes() for block in blocks]
+    strips = [packed_by_pillow(strip, pillow[1]) for strip in strips] if pillow else strips
     strips = [zlib.compress(strip) for strip in strips] if deflated else strips
-    tags = [(256, [w]), (257, [h]), (258, [array.itemsize * 8] * c), (259, [8 if deflated else 1]), (262, [1])]
+    compression = pillow[0] if pillow else 8 if deflated else 1
+    tags = [(256, [w]), (257, [h]), (258, [array.itemsize * 8] * c), (259, [compression]), (262, [1])]
     tags += [
         (273, []),
         (277, [c]),
         (278, [rows]),
         (279, [len(s) for s in strips]),
         (284, [2 if planar else 1]),
+        (317, [predictor]),
         (339, [kind] * c),
     ]
     start = 8 + 2 + 12 * len(tags) + 4
@@ -160,3 +187,28 @@ def test_formats_that_cannot_be_read_are_named(tmp_path: Path, content: bytes, k
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(PictureError, match=f"is not a picture that can be read: it is {kind}; convert it to PNG"):
         ph.read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("pillow", [(5, "tiff_lzw"), (32773, "packbits")])
+@pytest.mark.parametrize(("kind", "predictor"), [("uint8", 1), ("uint8", 2), ("uint16", 2), ("float32", 1), ("float32", 3)])
+@pytest.mark.filterwarnings("ignore:picture")
+def test_bands_that_libtiff_packed_are_read(tmp_path: Path, pillow: tuple[int, str], kind: str, predictor: int) -> None:
+    array = (BANDS / 255).astype(kind) if kind == "float32" else BANDS.astype(kind)
+    (tmp_path / "a.tif").write_bytes(tiff(array, pillow=pillow, predictor=predictor))
+    scale = {"uint8": 255, "uint16": 65535, "float32": 1}[kind]
+    wanted = torch.from_numpy((array / scale).astype(np.float32))
+    torch.testing.assert_close(ph.read(tmp_path / "a.tif")[0], wanted, atol=1e-6, rtol=0)
+
+
+def test_damaged_lzw_is_refused(tmp_path: Path) -> None:
+    whole = tiff(BANDS, pillow=(5, "tiff_lzw"), rows=7)
+    (tmp_path / "a.tif").write_bytes(whole[:-60] + b"\xff" * 60)
+    with pytest.raises(PictureError, match="cannot be read"):
+        ph.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tags", [{"pillow": (5, "tiff_lzw"), "predictor": 7}])
+def test_other_predictors_are_named(tmp_path: Path, tags: dict[str, Any]) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(BANDS, **tags))
+    with pytest.raises(PictureError, match="predictor 7; none, 2 of whole numbers or 3 of real ones is needed"):
+        ph.read(tmp_path / "a.tif")

@@ -214,3 +214,43 @@ def test_originals_are_read_at_full_resolution(photos: Path) -> None:
         data.picture(5)
     with pytest.raises(PictureError, match="has no item 99"):
         data.picture(99)
+
+
+def dim(folder: Path, count: int) -> Path:
+    """Pictures of 12 bits in 16."""
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray((np.arange(64).reshape(8, 8) * 65).astype(np.uint16)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_range_says_what_is_white_in_deep_pictures(tmp_path: Path) -> None:
+    place = dim(tmp_path / "deep", 2)
+    images = [np.array(Image.open(path)) for path in sorted(place.iterdir())]
+    wanted = torch.from_numpy(images[0].astype(np.float32) / 4095)
+    for data in (str(place), sorted(place.iterdir()), images, [Image.open(path) for path in sorted(place.iterdir())]):
+        (batch,) = open_data(data, range=(0, 4095)).batches(lambda picture: picture, 2)
+        assert (batch.refused, batch.notes) == ((), ())
+        torch.testing.assert_close(batch.pictures[0, 0], wanted)
+
+
+def test_range_is_part_of_what_the_data_are(tmp_path: Path) -> None:
+    place = dim(tmp_path / "deep", 1)
+    assert open_data(place).identity != open_data(place, range=(0, 4095)).identity
+
+
+def test_dim_pictures_are_told_once(tmp_path: Path) -> None:
+    net = ph.load("demo:standard")
+    (note,) = [n for n in ph.examples(net, dim(tmp_path / "deep", 3), "channel:stage3.0:0").notes if "tenth" in n]
+    assert "range=(0, 4095)" in note
+    assert note.endswith("(2 more pictures likewise)")
+
+
+def test_a_range_beside_data_that_are_open_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="range must be given where data is opened"):
+        open_data(open_data(dim(tmp_path / "deep", 1)), range=(0, 4095))
+
+
+def test_whole_numbers_without_a_range_are_refused_with_the_way_out() -> None:
+    (batch,) = open_data([torch.ones(3, 8, 8, dtype=torch.int64)]).batches(lambda picture: picture, 1)
+    assert "Say which numbers are black and white: range=(low, high)" in batch.refused[0].reason

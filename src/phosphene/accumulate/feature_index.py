@@ -15,7 +15,7 @@ from ..ambient import shielded_methods
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network import addresses
 from ..network.network import Network
-from ..pictures.data import Batch, Data, Refusal, nothing, open_data
+from ..pictures.data import Batch, Data, Refusal, misleading, nothing, open_data
 from ..results.neighbours import Neighbour, Neighbours, small, thumbnail
 from ..results.question import fitted
 from .feature_about import about_of, check_model, differing, record_of
@@ -33,12 +33,13 @@ class FeatureIndex:
     """Vectors of one layer for every picture of a data set, on disk or in an object store; needs the extra `examples`.
 
     Made by `build`, found again by `open`. Every change is one commit, so that an interrupted one leaves a whole index.
-    `refused` are the items of the data that are no pictures, of the last `build` or `upsert`.
+    Of the last `build` or `upsert`, `refused` are the items that are no pictures, `notes` what may mislead in others.
     """
 
     def __init__(self, net: Network, store: Store) -> None:
         self.net = net
         self.refused: tuple[Refusal, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self._store = store
 
     @classmethod
@@ -51,6 +52,7 @@ class FeatureIndex:
         layer: str | None = None,
         metric: str = "cosine",
         batch: int = 32,
+        range: tuple[float, float] | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
@@ -64,6 +66,7 @@ class FeatureIndex:
         layer     an address; maps are averaged over their places, of tokens the class token is taken, or their mean. None:
                   what the last linear layer reads, or stands nearest before it
         metric    cosine (1 − cosine of the angle) or l2 (Euclidean)
+        range     the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `ph.read` takes it
         progress  is told how many pictures are done
 
         A build that was interrupted or killed goes on where it stopped when it is called again with the same settings. Up to
@@ -71,7 +74,7 @@ class FeatureIndex:
         """
         check_extra()
         place = str(uri)
-        read = open_data(data, Path(place), net.preprocess.channels)
+        read = open_data(data, Path(place), net.preprocess.bands, range)
         about = about_of(net, layer, metric) | {"data": read.identity}
         index = cls(net, _begun(place, about, overwrite, storage_options))
         store = index._store
@@ -159,9 +162,16 @@ class FeatureIndex:
             raise RequestError(f"vector is {what}; ({self.about['dimension']},) is needed, as {self.layer} gives it")
         return self._nearest(vector.detach().cpu().float(), k, exact=exact, exclude=exclude)
 
-    def upsert(self, data: Any, *, batch: int = 32, progress: Progress | None = None) -> int:
+    def upsert(
+        self,
+        data: Any,
+        *,
+        batch: int = 32,
+        range: tuple[float, float] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
         """Add pictures, or put them in the place of those with the same id; gives how many. One commit for some hundred."""
-        read = open_data(data, Path(self._store.uri), self.net.preprocess.channels)
+        read = open_data(data, Path(self._store.uri), self.net.preprocess.bands, range)
         count = self._write(read, checks.whole("batch", batch, low=1), 0, progress, self._store.upsert)
         if not self.exact:
             self._store.refresh()
@@ -208,6 +218,7 @@ class FeatureIndex:
         waiting: list[dict[str, Any]] = []
         refused: list[Refusal] = []
         seen = self._store.ids() if start else set()
+        notes: list[str] = []
         count = 0
 
         def flush() -> None:
@@ -221,6 +232,7 @@ class FeatureIndex:
                 progress(start)
             for some in data.batches(self.net.preprocess.taken, batch, start=start):
                 refused += some.refused
+                notes += some.notes
                 if len(some):
                     waiting.append(self._columns(some, seen))
                 count += len(some)
@@ -233,6 +245,7 @@ class FeatureIndex:
             raise Interrupted(count) from stop
         flush()
         self.refused = tuple(refused)
+        self.notes = tuple(misleading(len(notes), next(iter(notes), "")))
         return count
 
     def _columns(self, some: Batch, seen: set[str]) -> dict[str, Any]:

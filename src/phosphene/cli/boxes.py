@@ -11,6 +11,7 @@ import typer
 
 from ..errors import PictureError, RequestError, UnknownNameError, shown
 from . import options
+from .photographs import photograph
 
 if TYPE_CHECKING:
     from ..evaluation.localised import BoxTable, Case
@@ -35,6 +36,7 @@ def boxes(
     chunk: Annotated[
         int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
     ] = None,
+    value_range: options.PictureRange = None,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
@@ -49,6 +51,7 @@ def boxes(
         raise RequestError(f"{shown(str(folder))} is no folder; one with pictures is needed")
     if limit is not None:
         checks.whole("--limit", limit, low=1)
+    black_white = options.range_of(value_range)
     listed, refused = read_boxes(table or folder / "boxes.csv", folder)
 
     from ..evaluation.localised import WAYS, Locating, localised
@@ -62,7 +65,8 @@ def boxes(
     with progress_bar() as progress:
         task = progress.add_task("locating", total=len(chosen))
         try:
-            found = localised(net, _cases(chosen, refused), ways, chunk=chunk, each=lambda case: progress.advance(task))
+            cases = _cases(net, chosen, refused, black_white)
+            found = localised(net, cases, ways, chunk=chunk, each=lambda case: progress.advance(task))
         except RequestError as error:
             if not refused:
                 raise
@@ -84,15 +88,16 @@ def _labelled(net: Network, listed: Sequence[Boxed], refused: list[str]) -> list
     return chosen
 
 
-def _cases(chosen: Sequence[tuple[Boxed, int]], refused: list[str]) -> Iterator[Case]:
+def _cases(
+    net: Network, chosen: Sequence[tuple[Boxed, int]], refused: list[str], range: tuple[float, float] | None
+) -> Iterator[Case]:
     import torch
 
     from ..evaluation.localised import Case
-    from ..pictures.reading import read
 
     for entry, label in chosen:
         try:
-            photo = read(entry.path)
+            photo = photograph(net, entry.path, range)
         except PictureError as error:
             refused.append(str(error))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from ..errors import RequestError, shown
 from . import options
+from .photographs import photograph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +58,7 @@ def dream(
     size: Annotated[
         int | None, typer.Option("--size", metavar="PX", help="Shrink photographs to this longest side first; their own.")
     ] = None,
+    value_range: options.PictureRange = None,
     seed: options.Seed = 0,
     animate: Annotated[
         str | None, typer.Option("--animate", metavar="KIND", help="Of --zoom, the frames: gif, webp, apng or mp4.")
@@ -68,8 +71,12 @@ def dream(
     Example: phosphene dream -m demo:robust photo.jpg --layer stage3.0 --octaves 3 -o out
     """
     text = _objective(layers, objective)
-    _check(photos, guide, size, zoom, animate)
+    black_white = options.range_of(value_range)
+    _check(size, zoom, animate)
     net = options.opened(model, device)
+    for path in photos:  # all that can be refused before the first photograph has taken its time
+        photograph(net, path, black_white, told=False)
+    leading = photograph(net, guide, black_white) if guide else None
     asked = {
         "octaves": octaves,
         "octave_scale": octave_scale,
@@ -84,6 +91,7 @@ def dream(
     }
     names = list(dict.fromkeys(str(path) for path in photos))
     told = {"guide": None if guide is None else str(guide), "size": size, "animate": animate}
+    told |= {"range": value_range} if value_range else {}
 
     from ..results.dreamt import DreamFolder
 
@@ -95,8 +103,12 @@ def dream(
         arguments={"photos": names, "objective": text, **asked, **told},
         wanted=names,
     )
-    settings = {name: value for name, value in asked.items() if value is not None}
-    raise typer.Exit(_dreamt(net, run, text, size=size, guide=guide, animate=animate, settings=settings))
+    settings = {name: value for name, value in asked.items() if value is not None} | {"guide": leading}
+
+    def read(name: str) -> Tensor:
+        return _shrunk(photograph(net, name, black_white), size)
+
+    raise typer.Exit(_dreamt(net, run, text, read, animate=animate, settings=settings))
 
 
 def _objective(layers: list[str] | None, objective: str | None) -> str:
@@ -110,11 +122,9 @@ def _objective(layers: list[str] | None, objective: str | None) -> str:
     return str(sum(others, first))
 
 
-def _check(photos: list[Path], guide: Path | None, size: int | None, zoom: int | None, animate: str | None) -> None:
-    """All that can be refused before the first photograph has taken its time."""
+def _check(size: int | None, zoom: int | None, animate: str | None) -> None:
     from .. import checks
     from ..pictures.animation import check_kind
-    from ..pictures.reading import read
 
     if animate is not None:
         check_kind(animate)
@@ -122,33 +132,27 @@ def _check(photos: list[Path], guide: Path | None, size: int | None, zoom: int |
             raise RequestError(f"--animate {shown(animate)} without frames; --zoom N with 2 or more makes them")
     if size is not None:
         checks.whole("--size", size, low=1, high=checks.LARGEST_SIDE)
-    for path in [*photos, *([guide] if guide else [])]:
-        read(path)
 
 
 def _dreamt(
     net: Network,
     run: DreamFolder,
     objective: str,
+    read: Callable[[str], Tensor],
     *,
-    size: int | None,
-    guide: Path | None,
     animate: str | None,
     settings: dict[str, Any],
 ) -> int:
     """Dream of each photograph and save it; gives the exit status. Ctrl-C keeps what there is and says what is not."""
-    from ..pictures.reading import read
     from ..rendering.dream import dream as verb
     from .making import Bar, progress_bar
     from .stopping import whole
 
     wanted = run.missing
-    leading = read(guide) if guide else None
     with progress_bar() as progress:
         for name in wanted:
             try:
-                photo = _shrunk(read(name), size)
-                made = verb(net, photo, objective, guide=leading, observers=(Bar(progress),), **settings)
+                made = verb(net, read(name), objective, observers=(Bar(progress),), **settings)
                 with whole():
                     run.add_dream(made, name, animate=animate)
             except KeyboardInterrupt as stop:

@@ -10,9 +10,12 @@ import typer
 
 from ..errors import RequestError, first_line, shown
 from . import options
+from .photographs import photograph
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..network.network import Network
 
 evaluate = typer.Typer(help="Numbers that say how far pictures can be trusted.", no_args_is_help=True)
 
@@ -26,6 +29,7 @@ def recognisability(
     real: Annotated[
         Path | None, typer.Option("--real", metavar="DIR", help="Real pictures, of which the nearest to each is told.")
     ] = None,
+    value_range: options.PictureRange = None,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
@@ -33,13 +37,14 @@ def recognisability(
 
     Example: phosphene evaluate recognisability out -j demo:standard
     """
+    black_white = options.range_of(value_range)
     pictures, classes = _class_models(folder)
     networks = [options.opened(judge, device) for judge in judges]
 
     from ..evaluation import recognisability as verb
 
     names = _files(real) if real else []
-    photos = _photos(names, networks[0]) if real else None
+    photos = _photos(names, networks[0], black_white) if real else None
     found = verb(pictures, classes, networks, real=photos)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
@@ -94,11 +99,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def _photos(paths: list[Path], judge: Any) -> Tensor:
+def _photos(paths: list[Path], judge: Network, range: tuple[float, float] | None) -> Tensor:
     import torch
-
-    from ..pictures.reading import read
 
     if not paths:
         raise RequestError("--real names an empty folder; pictures are needed in it")
-    return torch.cat([judge.preprocess.fit(read(path)) for path in paths])
+    return torch.cat([judge.preprocess.fit(photograph(judge, path, range)) for path in paths])

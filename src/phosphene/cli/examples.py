@@ -10,6 +10,7 @@ import typer
 
 from ..errors import Interrupted, RequestError
 from . import options
+from .photographs import as_option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,6 +52,7 @@ def examples(
         False
     ),
     batch: options.Batch = None,
+    value_range: options.PictureRange = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     out: options.Out = Path("out"),
@@ -60,6 +62,7 @@ def examples(
     Example: phosphene examples -m demo:standard photos --layer stage3.0 --channel 0-15 --top 9 --guided -o out
     """
     wanted = _wanted(layers, channels, objectives)
+    black_white = options.range_of(value_range)
 
     from ..exemplars.sheet import rows, save
     from .making import progress_bar
@@ -77,10 +80,11 @@ def examples(
         "render": rendered,
         "batch": batch,
         "seed": seed,
-    }
-    found = _scanned(net, data, wanted, out, top=top, bottom=lowest, one_per_picture=not again, batch=batch)
+    } | ({"range": value_range} if value_range else {})
+    settings: dict[str, Any] = {"top": top, "bottom": lowest, "one_per_picture": not again, "batch": batch}
+    found = _scanned(net, data, wanted, out, range=black_white, **settings)
     for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {as_option(note)}", err=True)
     for refusal in found.refusals:
         typer.echo(f"phosphene: {refusal.reason}", err=True)
     title = f"{net.name.partition('?')[0].rpartition('/')[2]} on {found.seen:,} pictures of {Path(data).name or data}"

@@ -10,11 +10,13 @@ import typer
 
 from ..errors import PictureError, RequestError, shown
 from .options import Device, Model, Seed, opened
+from .photographs import photograph
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..cams.surgery import GapHead
+    from ..network.network import Network
 
 
 def gap_head(
@@ -45,7 +47,7 @@ def gap_head(
         raise RequestError(f"{shown(str(out))}: a file that ends in .safetensors is needed")
     classes = _classes(folder)
     net = opened(model, device)
-    given = _pictures(folder, classes)
+    given = _pictures(net, folder, classes)
     made = verb(net, given, classes, layer=layer, penalty=PENALTY if penalty is None else penalty, seed=seed)
     made.save(out)
     typer.echo(_told(made, out))
@@ -60,14 +62,12 @@ def _classes(folder: Path) -> list[str]:
     return found
 
 
-def _pictures(folder: Path, classes: list[str]) -> Iterator[tuple[Tensor, int]]:
+def _pictures(net: Network, folder: Path, classes: list[str]) -> Iterator[tuple[Tensor, int]]:
     """Those that can be read, with the index of their class; of the others is told."""
-    from ..pictures.reading import read
-
     for index, name in enumerate(classes):
         for path in sorted(path for path in (folder / name).rglob("*") if path.is_file()):
             try:
-                yield read(path), index
+                yield photograph(net, path), index
             except PictureError as error:
                 typer.echo(f"note: left out: {error}", err=True)
 

@@ -9,8 +9,11 @@ import typer
 
 from ..errors import RequestError, shown
 from . import options
+from .photographs import as_option, photograph
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..accumulate.feature_index import FeatureIndex
     from ..network.network import Network
     from ..pictures.data import Data
@@ -39,6 +42,7 @@ def neighbours(
     map_by: Annotated[
         str | None, typer.Option("--map", metavar="HOW", help="Also map.html, all pictures on a plane: pca, umap or auto.")
     ] = None,
+    value_range: options.PictureRange = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the index again, also where it is there.")] = False,
     device: options.Device = None,
     out: options.Out = Path("out"),
@@ -47,16 +51,18 @@ def neighbours(
 
     Example: phosphene neighbours -m demo:standard photos --query photo.jpg -k 5 -o out
     """
+    black_white = options.range_of(value_range)
     _check(data, queries, k, index, map_by)
     net = options.opened(model, device)
+    photos = {str(path): photograph(net, path, black_white) for path in queries or ()}
 
     from ..pictures.data import open_data
     from ..results.anatomy import PartFolder
 
     place = index or str(out / "features.lance")
-    read = open_data(data, out) if data is not None else None
-    names = list(dict.fromkeys(str(path) for path in queries or ()))
-    told = {"data": data, "queries": names, "k": k, "index": place, "layer": layer, "metric": metric, "map": map_by}
+    read = open_data(data, out, net.preprocess.bands, black_white) if data is not None else None
+    told = {"data": data, "queries": list(photos), "k": k, "index": place, "layer": layer, "metric": metric, "map": map_by}
+    told |= {"range": value_range} if value_range else {}
     try:
         kept = _index(net, read, place, layer, metric, rebuild)
     except KeyboardInterrupt as stop:
@@ -68,14 +74,17 @@ def neighbours(
         model={"ref": net.name, "sha256": kept.about["model"]["sha256"]},
         device=str(net.device),
         arguments=told | {"rebuild": rebuild},
-        wanted=names,
+        wanted=list(photos),
     )
-    _answer(kept, run, names, k, map_by)
+    _answer(kept, run, photos, k, map_by)
+    for note in kept.notes:
+        typer.echo(f"note: {as_option(note)}", err=True)
     for refused in kept.refused[:5]:
         typer.echo(f"note: {refused.reason}", err=True)
     if len(kept.refused) > 5:
         typer.echo(f"note: {len(kept.refused)} items of {data} are no pictures (run.json lists them)", err=True)
-    told_of = [f"the neighbours of {len(names)} picture{'' if len(names) == 1 else 's'} among {len(kept):,}"] if names else []
+    several = "" if len(photos) == 1 else "s"
+    told_of = [f"the neighbours of {len(photos)} picture{several} among {len(kept):,}"] if photos else []
     told_of += ["map.html"] if map_by else []
     typer.echo(f"{', '.join(told_of)} and run.json are in {out}")
 
@@ -84,7 +93,6 @@ def _check(data: str | None, queries: list[Path] | None, k: int, index: str | No
     """All that can be refused before the data are read."""
     from .. import checks
     from ..accumulate.feature_store import check_extra
-    from ..pictures.reading import read
 
     check_extra()
     checks.whole("-k", k, low=1, high=1000)
@@ -94,8 +102,6 @@ def _check(data: str | None, queries: list[Path] | None, k: int, index: str | No
         raise RequestError("of what? give --query PHOTO, once or several times, or --map pca")
     if map_by is not None and map_by not in _MAPS:
         raise RequestError(f"--map {shown(map_by)}; one of {', '.join(_MAPS)} is needed")
-    for path in queries or ():
-        read(path)
 
 
 def _index(net: Network, data: Data | None, place: str, layer: str | None, metric: str | None, rebuild: bool) -> FeatureIndex:
@@ -124,9 +130,8 @@ def _index(net: Network, data: Data | None, place: str, layer: str | None, metri
         )
 
 
-def _answer(kept: FeatureIndex, run: Any, names: list[str], k: int, map_by: str | None) -> None:
+def _answer(kept: FeatureIndex, run: Any, photos: dict[str, Tensor], k: int, map_by: str | None) -> None:
     from ..accumulate.feature_quality import retrieval
-    from ..pictures.reading import read
 
     about = {word: kept.about[word] for word in ("layer", "dimension", "metric")}
     refused = [{"name": one.name, "reason": one.reason} for one in kept.refused]
@@ -135,8 +140,8 @@ def _answer(kept: FeatureIndex, run: Any, names: list[str], k: int, map_by: str 
     if quality is not None:
         run.more["retrieval"] = quality.to_dict()
         typer.echo(f"labels: {quality}", err=True)
-    for name in names:
-        found = kept.query(read(name), k, image=name, exclude=_itself(kept, name))
+    for name, photo in photos.items():
+        found = kept.query(photo, k, image=name, exclude=_itself(kept, name))
         run.add(found, asked=name)
         for note in found.notes:
             typer.echo(f"note: {name}: {note}", err=True)

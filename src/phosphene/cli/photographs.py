@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,17 +67,25 @@ def asked_of(net: Network, classes: Sequence[str] | None, objectives: Sequence[s
     return list(dict.fromkeys(asked))
 
 
-def photograph(net: Network, path: Path, range: tuple[float, float] | None = None) -> Tensor:
-    """The picture in a file, of the network's bands where they are not one or three; what may mislead is told."""
+def photograph(net: Network, path: str | Path, range: tuple[float, float] | None = None, *, told: bool = True) -> Tensor:
+    """The picture in a file, of the network's bands where they are not one or three; `told`: print what may mislead."""
     from ..pictures.reading import quiet, read_file
 
     notes: list[str] = []
-    channels = net.preprocess.channels
     with quiet():
-        picture = read_file(path, range=range, channels=None if channels in (1, 3) else channels, notes=notes)
-    for note in notes:
-        typer.echo(f"note: {note.replace('range=(0, ', '--range 0,').replace(') of ph.read', '')}", err=True)
+        picture = read_file(path, range=range, channels=net.preprocess.bands, notes=notes)
+    for note in notes if told else ():
+        typer.echo(f"note: {as_option(note)}", err=True)
     return picture
+
+
+def as_option(note: str) -> str:
+    """A note with the option of the command line for the argument of Python.
+
+    >>> as_option("range=(0, 4095) makes it bright")
+    '--range 0,4095 makes it bright'
+    """
+    return re.sub(r"range=\((\S+), (\S+)\)", r"--range \1,\2", note)
 
 
 def readable(

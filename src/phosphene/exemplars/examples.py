@@ -20,7 +20,7 @@ from ..network.network import Network
 from ..objectives.expression import Objective
 from ..objectives.spec import parse
 from ..objectives.units import Channel, neuron
-from ..pictures.data import Data, Refusal, checked_shard, open_data
+from ..pictures.data import Data, Refusal, checked_shard, misleading, open_data
 from ..results import door
 from . import scan as scanning
 from .patches import NONE, Box, Fields, cut, original_box
@@ -137,6 +137,7 @@ def examples(
     one_per_picture: bool = True,
     shard: tuple[int, int] = (0, 1),
     batch: int | None = None,
+    range: tuple[float, float] | None = None,
     folder: str | Path | None = None,
     every: float = scanning.EVERY,
     on_batch: scanning.OnBatch | None = None,
@@ -151,6 +152,7 @@ def examples(
     one_per_picture  at most one patch of each picture
     shard       (i, n): only the items with index % n == i; `merged` joins the results in any order
     batch       pictures at once; as many as suit the device
+    range       the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `ph.read` takes it
     folder      where a checkpoint is kept, every so many seconds: after a kill the same call goes on there
 
     One pass, in inference mode, for any number of layers. Of equal values the item that comes first in the data stands first,
@@ -164,7 +166,7 @@ def examples(
     (torch.Size([2, 3]), torch.Size([2, 3, 4]), 3)
     """
     place = None if folder is None else Path(folder)
-    source = open_data(data, place, net.preprocess.channels)
+    source = open_data(data, place, net.preprocess.bands, range)
     which, of = checked_shard(shard)
     found = asked(net, objectives)
     settings = {
@@ -254,6 +256,7 @@ def _notes(found: Asked, fields: Fields, state: State) -> tuple[str, ...]:
         fields.note(group.address) for group in found.groups if group.address and found.layouts[group.address].grid is not None
     ]
     notes += [_ceiling(group, top) for group, top in zip(found.groups, state.tops, strict=True)]
+    notes += misleading(*state.noted)
     faulty = sum(int(one.faulty.sum()) for one in state.moments)
     if faulty:
         notes.append(f"{faulty} values were not finite and are left out")

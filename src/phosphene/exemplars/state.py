@@ -69,6 +69,7 @@ class State:
     seen: int = 0
     refused: int = 0
     refusals: tuple[Refusal, ...] = ()
+    noted: tuple[int, str] = (0, "")  # how many pictures may mislead, and what the first of them is told to do
 
     @classmethod
     def of(cls, about: Mapping[str, Any], groups: Sequence[Group], shard: tuple[int, int], device: torch.device) -> Self:
@@ -108,6 +109,7 @@ class State:
             parts=(part._replace(end=batch.end),),
             refused=self.refused + len(batch.refused),
             refusals=(*self.refusals, *batch.refused)[:NAMED],
+            noted=(self.noted[0] + len(batch.notes), self.noted[1] or next(iter(batch.notes), "")),
         )
         if not len(batch):
             return new
@@ -155,6 +157,7 @@ class State:
             seen=self.seen + other.seen,
             refused=self.refused + other.refused,
             refusals=tuple(sorted((*self.refusals, *other.refusals), key=lambda one: one.index))[:NAMED],
+            noted=(self.noted[0] + other.noted[0], min(filter(None, (self.noted[1], other.noted[1])), default="")),
         ).pruned()
 
     def to(self, device: torch.device | str) -> Self:
@@ -173,6 +176,7 @@ class State:
             "seen": self.seen,
             "refused": self.refused,
             "refusals": [(one.index, one.name, one.reason) for one in self.refusals],
+            "noted": self.noted,
             "entries": {str(index): entry for index, entry in sorted(self.pruned().entries.items())},
         }
         tensors = {
@@ -229,6 +233,7 @@ class State:
             seen=int(told["seen"]),
             refused=int(told["refused"]),
             refusals=tuple(Refusal(int(index), str(name), str(reason)) for index, name, reason in told["refusals"]),
+            noted=(int(told["noted"][0]), str(told["noted"][1])),
         )
 
     def _kinds(self) -> dict[str, Sequence[TopK | Moments | Histogram]]:

@@ -98,4 +98,5 @@ def _features(net: Network, photo: Tensor | str, address: str) -> Tensor:
     from ..objectives.likeness import file_of
     from ..pictures.reading import read
 
-    return net.features(fitted(net, photo if isinstance(photo, Tensor) else read(file_of(photo))), address)
+    picture = photo if isinstance(photo, Tensor) else read(file_of(photo), channels=net.preprocess.bands)
+    return net.features(fitted(net, picture), address)

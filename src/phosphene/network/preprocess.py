@@ -110,6 +110,11 @@ class Preprocess:
         """(height, width)"""
         return checks.size(self.size)
 
+    @property
+    def bands(self) -> int | None:
+        """How many bands of a file are read as they stand; None for grey and colour, which `read` tells from the file."""
+        return None if self.channels in (1, 3) else self.channels
+
     @cached_property
     def means(self) -> tuple[float, ...]:
         return checks.reals("mean", self.mean)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,11 +12,13 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from ..errors import PictureError
+from .libtiff import heard
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MOST_BANDS = 1024
 LARGEST = 512 << 20  # bytes of the values
-_COMPRESSIONS = {1: "none", 8: "deflate", 32946: "deflate"}
+_DEFLATE = (8, 32946)
+_BY_LIBTIFF = (5, 32773)  # LZW, PackBits: streams of bytes whatever their bands, which libtiff unpacks
 _KINDS = {1: "u", 2: "i", 3: "f"}  # SampleFormat
 
 
@@ -73,7 +77,7 @@ def tiff_bands(file: BinaryIO) -> tuple[int, int]:
 
 
 def read_tiff(file: BinaryIO, name: str, most_pixels: int) -> Array:
-    """Every band of the first image of a TIFF (c, h, w), as stored: uncompressed or deflated, in strips or tiles."""
+    """Every band of the first image of a TIFF (c, h, w), as stored: plain, deflated, LZW or PackBits, in strips or tiles."""
     try:
         tags = _tags(file)
         width, height, bands = int(tags[256]), int(tags[257]), int(tags.get(277, 1))
@@ -82,15 +86,15 @@ def read_tiff(file: BinaryIO, name: str, most_pixels: int) -> Array:
         if len(bits) != 1 or len(formats) != 1 or not formats <= set(_KINDS) or not bits <= {8, 16, 32, 64}:
             raise PictureError(f"picture {name} has bands of {sorted(bits)} bits; 8, 16, 32 or 64, alike in all, are needed")
         compression = int(tags.get(259, 1))
-        if compression not in _COMPRESSIONS:
+        if compression not in (1, *_DEFLATE, *_BY_LIBTIFF):
             raise PictureError(
-                f"picture {name} has {bands} bands in TIFF compression {compression}; none or deflate is needed: "
-                "convert it, or save it as .npy"
+                f"picture {name} has {bands} bands in TIFF compression {compression}; none, deflate, LZW or PackBits "
+                "is needed: convert it, or save it as .npy"
             )
         size = bits.pop() // 8
         dtype = np.dtype(f"{'<' if tags._endian == '<' else '>'}{_KINDS[formats.pop()]}{size}")
         _within(name, (bands, height, width), bands * height * width * size, most_pixels)
-        return _assembled(file, tags, dtype, (bands, height, width), compression != 1)
+        return _assembled(file, tags, dtype, (bands, height, width), compression)
     except PictureError:
         raise
     except (KeyError, ValueError, TypeError, IndexError, SyntaxError, OSError, EOFError, zlib.error, OverflowError) as error:
@@ -108,7 +112,7 @@ def _tags(file: BinaryIO) -> Any:
     return tags
 
 
-def _assembled(file: BinaryIO, tags: Any, dtype: np.dtype[Any], shape: tuple[int, int, int], deflated: bool) -> Array:
+def _assembled(file: BinaryIO, tags: Any, dtype: np.dtype[Any], shape: tuple[int, int, int], compression: int) -> Array:
     bands, height, width = shape
     separate = int(tags.get(284, 1)) == 2
     tiled = 322 in tags
@@ -128,20 +132,46 @@ def _assembled(file: BinaryIO, tags: Any, dtype: np.dtype[Any], shape: tuple[int
         need = rows * wide * each * dtype.itemsize
         file.seek(int(offset))
         content = file.read(min(int(count), LARGEST))
-        if deflated:
+        if compression in _DEFLATE:
             content = zlib.decompressobj().decompress(content, need)
+        elif compression in _BY_LIBTIFF:
+            content = _unpacked(content, compression, rows, need // rows)
         if len(content) < need:
             raise ValueError("it is cut off")
         part = np.frombuffer(content[:need], dtype).reshape(rows, wide, each)
         predictor = int(tags.get(317, 1))
         if predictor == 2 and dtype.kind != "f":
             part = np.cumsum(part, axis=1, dtype=dtype.newbyteorder("="))
+        elif predictor == 3 and dtype.kind == "f":
+            part = _summed(content[:need], dtype, part.shape)
         elif predictor != 1:
-            raise ValueError(f"TIFF predictor {predictor}")
+            raise PictureError(f"it has TIFF predictor {predictor}; none, 2 of whole numbers or 3 of real ones is needed")
         h, w = min(rows, height - top), min(wide, width - left)
         target = slice(plane, plane + 1) if separate else slice(None)
         out[target, top : top + h, left : left + w] = part[:h, :w].transpose(2, 0, 1)
     return out
+
+
+def _unpacked(content: bytes, compression: int, rows: int, width: int) -> bytes:
+    """`rows` × `width` bytes out of a strip or tile, which is given to libtiff as a grey picture of its own."""
+    values = {256: width, 257: rows, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: rows, 279: len(content)}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items()]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    padded = content + bytes(len(content) % 2)
+    file = io.BytesIO(struct.pack("<2sHI", b"II", 42, 8 + len(padded)) + padded + directory)
+    with heard() as errors, Image.open(file, formats=["TIFF"]) as image:
+        unpacked = image.tobytes()
+    if errors:
+        raise ValueError("it is damaged: libtiff found errors")
+    return unpacked
+
+
+def _summed(content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Undoes predictor 3: differences of bytes, of which the first of all numbers of a row come first, then the second …"""
+    rows, wide, each = shape
+    planes = np.frombuffer(content, np.uint8).reshape(rows, -1, each).cumsum(1, dtype=np.uint8)
+    numbers = planes.reshape(rows, dtype.itemsize, wide * each).transpose(0, 2, 1)
+    return np.ascontiguousarray(numbers).view(f">f{dtype.itemsize}").reshape(shape)
 
 
 def raw(image: Image.Image) -> Array:

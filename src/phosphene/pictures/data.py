@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import PictureError, RequestError, first_line, shown
-from .reading import quiet
+from .reading import Range, Reader, quiet
 
 Fit = Callable[[Tensor], Tensor]  # a photograph (1, c, h, w) of any size -> (1, channels, height, width)
 Label = int | str | None
@@ -34,10 +34,11 @@ LISTS = (".csv", ".tsv", ".parquet")
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """picture: (1, c, h, w) in [0, 1], as it is."""
+    """picture: (1, c, h, w) in [0, 1], as it is; notes: what may mislead in it."""
 
     picture: Tensor
     label: Label = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Batch:
     labels    as the data say it, None where they do not
     sizes     (height, width) of the originals
     refused   those between that are no pictures
+    notes     what may mislead in some of the pictures, a sentence each
     end       where the next batch begins
     """
 
@@ -69,6 +71,7 @@ class Batch:
     sizes: tuple[tuple[int, int], ...]
     refused: tuple[Refusal, ...]
     end: int
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -113,8 +116,9 @@ class Marked(Protocol):
 class Data:
     """A source, with what can be asked of every one."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, range: Range | None = None) -> None:
         self.source = source
+        self.range = range
 
     def __repr__(self) -> str:
         return f"Data({self.name}, {'?' if self.count is None else self.count} items)"
@@ -129,7 +133,7 @@ class Data:
 
     @property
     def identity(self) -> str:
-        return self.source.identity
+        return self.source.identity + ("" if self.range is None else f" range {self.range[0]:g},{self.range[1]:g}")
 
     @property
     def marks(self) -> str:
@@ -207,26 +211,37 @@ class Data:
                     future.cancel()
 
 
-_Outcome = tuple[Tensor, Label, tuple[int, ...]] | str
+_Outcome = tuple[Tensor, Label, tuple[int, ...], tuple[str, ...]] | str
 
 
-def open_data(data: Any, out: Path | None = None, channels: int | None = None) -> Data:
+def open_data(
+    data: Any, out: Path | None = None, channels: int | None = None, range: tuple[float, float] | None = None
+) -> Data:
     """The data that a path, a text or a Dataset means.
 
     data  a folder (one subfolder per class, or flat), "hf:NAME[?split=train]", a .csv, .tsv or .parquet list of paths or URLs
           (a file or a URL itself), a map-style or iterable Dataset, a sequence of pictures, a tensor (n, c, h, w); or Data
     out   a folder inside `data` that is not read, because results are written to it
-    channels  of the network: of other than one or three, files of a folder are read band by band
+    channels  so many bands of each file are read as they stand (`Preprocess.bands`); None: grey or colour
+    range     the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `read` takes it
     """
     from . import sources
 
     if isinstance(data, Data):
+        if range is not None:
+            raise RequestError("range must be given where data is opened, got it beside a Data. Use open_data(…, range=…)")
         return data
+    reader = Reader(range, channels)
     if isinstance(data, str) and data.startswith("hf:"):
-        return Data(sources.hugging_face(data.removeprefix("hf:")))
+        return Data(sources.hugging_face(data.removeprefix("hf:"), reader), reader.range)
     if isinstance(data, str | Path):
-        return Data(_of_path(str(data), out, channels))
-    return Data(sources.dataset(data))
+        return Data(_of_path(str(data), out, reader), reader.range)
+    return Data(sources.dataset(data, reader), reader.range)
+
+
+def misleading(count: int, first: str) -> list[str]:
+    """The note on `count` pictures of which `first` is told: one for all of them."""
+    return [] if not count else [first] if count == 1 else [f"{first} ({count - 1} more pictures likewise)"]
 
 
 def checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
@@ -245,13 +260,13 @@ def nothing(data: Data, count: int, refusals: Sequence[Refusal]) -> PictureError
     return PictureError(f"none of {count} items of {data.name} is a picture; the first: {refusals[0].reason}")
 
 
-def _of_path(text: str, out: Path | None, channels: int | None = None) -> Source:
+def _of_path(text: str, out: Path | None, reader: Reader) -> Source:
     from . import sources
 
     if Path(text).is_dir():
-        return sources.folder(Path(text), out, channels)
+        return sources.folder(Path(text), out, reader)
     if text.lower().endswith(LISTS):
-        return sources.listed(text)
+        return sources.listed(text, reader)
     there = "is a file" if Path(text).is_file() else "is not there"
     raise RequestError(f"data {shown(text)} {there}; a folder of pictures, a list ({', '.join(LISTS)}) or hf:NAME is needed")
 
@@ -280,7 +295,7 @@ def _outcome(fit: Fit, name: str, thunk: Callable[[], Item]) -> _Outcome:
     try:
         item = thunk()
         _check(item.picture)
-        return fit(item.picture.float()), item.label, tuple(item.picture.shape[-2:])
+        return fit(item.picture.float()), item.label, tuple(item.picture.shape[-2:]), item.notes
     except Warning:
         raise
     except Exception as error:  # whatever a dataset or a decoder raises: one bad item must not end the scan
@@ -309,4 +324,5 @@ def _batch(some: list[tuple[int, str, _Outcome]], end: int) -> Batch:
         tuple((one[4][0], one[4][1]) for one in good),
         refused,
         end,
+        tuple(note for one in good for note in one[5]),
     )

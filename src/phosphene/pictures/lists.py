@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ExtraError, PictureError, RequestError, first_line, shown
 from .data import Label
-from .reading import LARGEST_BYTES, decode, read_file
+from .reading import LARGEST_BYTES, Reader
 from .sources import LABELS, PICTURES, Files, identified
 
 PATHS = ("path", "file", "file_name", "filename", "filepath", "url", "uri", *PICTURES)
@@ -23,7 +23,7 @@ ELSEWHERE = frozenset("abfs abfss adl az ftp gcs gs hf http https memory oci oss
 AROUND = frozenset(("simplecache", "tar", "zip"))  # what may stand before them, as in zip://a.png::https://host/a.zip
 
 
-def listed(text: str) -> Files:
+def listed(text: str, reader: Reader) -> Files:
     """The pictures of a .csv, .tsv or .parquet file with a column of paths (path, file, url, image …) and perhaps of labels.
 
     Paths are from the list's own folder on; a list from elsewhere (a URL) must name files of elsewhere.
@@ -36,7 +36,7 @@ def listed(text: str) -> Files:
     places, labels = _columns(text, rows)
     paths = [_whole(home, remote, place) for place in places]
     lines = [f"{p}\0{label}\n".encode(errors="replace") for p, label in zip(paths, labels, strict=True)]
-    return Files(text, paths, labels, *identified("list", lines), partial(_picture, home if remote else ""))
+    return Files(text, paths, labels, *identified("list", lines), partial(_picture, home if remote else "", reader))
 
 
 def is_url(text: str) -> bool:
@@ -134,15 +134,15 @@ def _whole(name: str, remote: bool, place: str) -> str:
     return f"{name.rsplit('/', 1)[0]}/{place}"
 
 
-def _picture(home: str, path: str) -> Tensor:
+def _picture(home: str, reader: Reader, path: str, notes: list[str]) -> Tensor:
     """home: the URL of a list from elsewhere, or nothing."""
     if is_url(path):
         if home and not _elsewhere(path, home):
             raise PictureError(f"{shown(path)} is a file of this machine, which a list from elsewhere must not name")
-        return decode(io.BytesIO(_bytes(path, LARGEST_BYTES)), shown(path))
+        return reader.stream(io.BytesIO(_bytes(path, LARGEST_BYTES)), shown(path), notes)
     if home:
         raise PictureError(f"{shown(path)} leaves the folder of its list; a path inside it is needed")
-    return read_file(path)
+    return reader.file(path, notes)
 
 
 def _elsewhere(path: str, home: str) -> bool:

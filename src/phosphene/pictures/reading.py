@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +64,7 @@ def read(path: str | Path, *, range: Range | None = None, channels: int | None =
               bits in 16. None: all of the kind's whole numbers, (0, 255) or (0, 65535); real ones must be in [0, 1]. A
               deep picture that then stays below a tenth gives a warning
     channels  so many bands are read as they stand: four of RGBA for red, green, blue and near infrared, any number of a
-              TIFF (uncompressed or deflated) or a .npy array (c, h, w) or (h, w, c)
+              TIFF (uncompressed, deflated, LZW or PackBits) or a .npy array (c, h, w) or (h, w, c)
 
     The orientation in EXIF is obeyed, transparency is laid over white, 16 bits keep their depth, of an animation the first
     frame is taken. PictureError for what is no picture, is cut off, or is larger than 178 megapixels or 512 MiB.
@@ -82,6 +83,30 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads many pictures in one way; range and channels are those of `read`. What may mislead goes into `notes`."""
+
+    range: Range | None = None
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "range", _limits(self.range))
+
+    def file(self, path: str, notes: list[str]) -> Tensor:
+        return read_file(path, range=self.range, channels=self.channels, notes=notes)
+
+    def stream(self, file: BinaryIO, name: str, notes: list[str]) -> Tensor:
+        return decode(file, name, range=self.range, channels=self.channels, notes=notes)
+
+    def image(self, image: Image.Image, name: str, notes: list[str]) -> Tensor:
+        return decoded(image, name, self.range, notes)
+
+    def array(self, array: bands.Array, name: str, notes: list[str]) -> Tensor:
+        """Whole or real numbers (c, h, w)."""
+        return _scaled(array, name, self.range, notes)
 
 
 def read_file(
@@ -250,6 +275,6 @@ def _scaled(array: bands.Array, name: str, range: Range | None, notes: list[str]
     if deep and range is None and notes is not None and 0 < float(values.max()) < DIM:
         notes.append(
             f"picture {name} uses less than a tenth of its range (0 to {largest:g} of {most:g}) and is nearly black; "
-            f"range=(0, {largest:g}) of ph.read, or what its scale is, makes it as bright as it is meant"
+            f"range=(0, {largest:g}), or what its scale is, makes it as bright as it is meant"
         )
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None]

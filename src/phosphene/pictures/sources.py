@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import ExtraError, PictureError, RequestError, first_line, shown
 from .data import Item, Label, Source
-from .reading import decoded, read_file
+from .reading import Reader
 
 Thunks = Iterator[tuple[int, str, Callable[[], Item]]]
 PICTURES = ("image", "img", "picture", "pixel_values", "jpg", "png", "webp")  # what datasets call them
@@ -37,7 +37,7 @@ class Files:
     labels: Sequence[Label]
     identity: str
     marks: str
-    read: Callable[[str], Tensor] = read_file
+    read: Callable[[str, list[str]], Tensor] = Reader().file
     parallel: bool = True
 
     @property
@@ -62,10 +62,11 @@ class Files:
         return "; ".join(parts) or "the files are in another order"
 
     def _item(self, path: str, label: Label) -> Item:
-        return Item(self.read(path), label)
+        notes: list[str] = []
+        return Item(self.read(path, notes), label, tuple(notes))
 
 
-def folder(place: Path, out: Path | None = None, channels: int | None = None) -> Files:
+def folder(place: Path, out: Path | None, reader: Reader) -> Files:
     """All files in a folder, sorted; the label is the first folder on the way, if there is one. Hidden ones are passed over."""
     inside = [path.relative_to(place) for path in _walked(place, out.resolve() if out else None)]
     inside.sort(key=lambda path: path.as_posix())
@@ -73,8 +74,7 @@ def folder(place: Path, out: Path | None = None, channels: int | None = None) ->
         raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
     lines = [f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape") for path in inside]
     labels = [path.parts[0] if len(path.parts) > 1 else None for path in inside]
-    read = read_file if channels in (None, 1, 3) else partial(read_file, channels=channels)
-    return Files(str(place), [str(place / path) for path in inside], labels, *identified("folder", lines), read)
+    return Files(str(place), [str(place / path) for path in inside], labels, *identified("folder", lines), reader.file)
 
 
 def identified(kind: str, lines: Sequence[bytes]) -> tuple[str, str]:
@@ -99,10 +99,10 @@ def _size(path: Path) -> int:
         return -1
 
 
-def listed(text: str) -> Files:
+def listed(text: str, reader: Reader) -> Files:
     from .lists import listed as read_list
 
-    return read_list(text)
+    return read_list(text, reader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,7 @@ class MapStyle:
     data: Any
     name: str
     total: int
+    reader: Reader
     classes: Sequence[str] | None = None
     parallel: bool = False  # a Dataset need not bear threads
 
@@ -135,7 +136,7 @@ class MapStyle:
             yield index, f"item-{index}", partial(self._item, index)
 
     def _item(self, index: int) -> Item:
-        return item_of(self.data[index], self.classes)
+        return item_of(self.data[index], self.classes, self.reader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +146,7 @@ class InOrder:
     data: Any
     name: str
     identity: str
+    reader: Reader
     classes: Sequence[str] | None = None
     count: int | None = None
     parallel: bool = False
@@ -152,17 +154,17 @@ class InOrder:
     def thunks(self, places: slice) -> Thunks:
         # An item is taken out here, since one that is passed over must be taken out too; reading it may fail on its own.
         for index, given in islice(enumerate(self.data), places.start, places.stop, places.step):
-            yield index, f"item-{index}", partial(item_of, given, self.classes)
+            yield index, f"item-{index}", partial(item_of, given, self.classes, self.reader)
 
 
-def dataset(data: Any) -> Source:
+def dataset(data: Any, reader: Reader) -> Source:
     """A map-style or iterable Dataset, a sequence of pictures, or one tensor (n, c, h, w)."""
     name = type(data).__name__
     classes = _classes(getattr(data, "classes", None))
     if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
         paths = [str(one) for one in data]
         lines = [f"{path}\0{_size(Path(path))}\n".encode(errors="surrogateescape") for path in paths]
-        return Files(name, paths, [None] * len(paths), *identified("paths", lines))
+        return Files(name, paths, [None] * len(paths), *identified("paths", lines), reader.file)
     if isinstance(data, torch.utils.data.DataLoader):
         raise RequestError("data is a DataLoader; its Dataset is needed: loader.dataset")
     if isinstance(data, Tensor) and data.ndim != 4:
@@ -173,15 +175,15 @@ def dataset(data: Any) -> Source:
             raise RequestError(f"data is {shown(data)}; a folder, a list or a Dataset is needed")
         if not len(data):
             raise RequestError(f"data {name} is empty; at least one picture is needed")
-        return MapStyle(data, name, len(data), classes)
+        return MapStyle(data, name, len(data), reader, classes)
     if not callable(getattr(data, "__iter__", None)):
         raise RequestError(f"data is {shown(data)}; a folder, a list or a Dataset is needed")
     if iter(data) is data:
         raise RequestError(f"data is a {name}, which can be read once alone; an iterable Dataset or a sequence is needed")
-    return InOrder(data, name, name, classes)
+    return InOrder(data, name, name, reader, classes)
 
 
-def hugging_face(text: str) -> Source:
+def hugging_face(text: str, reader: Reader) -> Source:
     """NAME[?split=train&config=…]: a data set of the hub, or a folder of one. No code of the data set's is run."""
     name, _, options = text.partition("?")
     given = dict(parse_qsl(options))
@@ -203,10 +205,10 @@ def hugging_face(text: str) -> Source:
     names = getattr(data.features[label], "names", None) if label else None
     if not len(data):
         raise RequestError(f"data hf:{text} is empty; at least one picture is needed")
-    return MapStyle(data, f"hf:{text}", len(data), _classes(names))
+    return MapStyle(data, f"hf:{text}", len(data), reader, _classes(names))
 
 
-def item_of(given: Any, classes: Sequence[str] | None = None) -> Item:
+def item_of(given: Any, classes: Sequence[str] | None, reader: Reader) -> Item:
     """An item as a Dataset gives it: a picture, (picture, label, …), or a mapping that holds them.
 
     A picture is a PIL image, a float tensor (c, h, w) or (1, c, h, w) in [0, 1], or bytes (c, h, w) or (h, w, c).
@@ -220,12 +222,13 @@ def item_of(given: Any, classes: Sequence[str] | None = None) -> Item:
         given = given[key]
     elif isinstance(given, tuple | list):
         given, label = (given[0] if given else None), (given[1] if len(given) > 1 else None)
-    return Item(picture_of(given), _label(label, classes))
+    notes: list[str] = []
+    return Item(picture_of(given, reader, notes), _label(label, classes), tuple(notes))
 
 
-def picture_of(given: Any) -> Tensor:
+def picture_of(given: Any, reader: Reader, notes: list[str]) -> Tensor:
     if isinstance(given, Image.Image):
-        return decoded(given, "of the data set")
+        return reader.image(given, "of the data set", notes)
     if isinstance(given, np.ndarray):
         given = torch.from_numpy(np.ascontiguousarray(given))
     if not isinstance(given, Tensor):
@@ -239,6 +242,12 @@ def picture_of(given: Any) -> Tensor:
         picture = picture[None]
     if picture.ndim != 4 or len(picture) != 1:
         raise PictureError(f"it is {given.dtype} {tuple(given.shape)}; a picture (c, h, w) is needed")
+    if reader.range is not None:
+        array = (picture.float() if picture.is_floating_point() else picture)[0].numpy()
+        return reader.array(array, "of the data set", notes)
+    if not (picture.is_floating_point() or picture.dtype == torch.uint8):
+        what = f"{picture.dtype} {tuple(given.shape)}"
+        raise PictureError(f"it is {what}. Say which numbers are black and white: range=(low, high)")
     return picture / 255 if picture.dtype == torch.uint8 else picture
 
 

@@ -129,7 +129,8 @@ def beginning(start: str, mean: Tensor) -> Tensor:
         return mean
     _, c, h, w = mean.shape
     # Scaled to cover the size, its middle: what a photograph undergoes before a network that crops.
-    return Preprocess(size=(h, w), channels=c, resize=min(h, w)).fit(read(start)).to(mean)
+    fitting = Preprocess(size=(h, w), channels=c, resize=min(h, w))
+    return fitting.fit(read(start, channels=fitting.bands)).to(mean)
 
 
 def fields(names: Sequence[str], seed: int, attempt: int, like: Tensor) -> Tensor:

@@ -232,7 +232,8 @@ def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, st
     fitting = Preprocess(size=size, channels=net.preprocess.channels, resize=min(size))
 
     def features(picture: Tensor | str, address: str) -> Tensor:
-        return net.features(fitting.fit(picture if isinstance(picture, Tensor) else read(file_of(picture))), address)
+        photo = picture if isinstance(picture, Tensor) else read(file_of(picture), channels=net.preprocess.bands)
+        return net.features(fitting.fit(photo), address)
 
     return features
 

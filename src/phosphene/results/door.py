@@ -92,9 +92,8 @@ def _photo(name: str, value: Any, net: Any) -> Tensor:
         return value
     if isinstance(value, str | Path):
         notes: list[str] = []
-        channels = net.preprocess.channels if isinstance(net, Network) else None
         with quiet():
-            picture = read_file(value, channels=None if channels in (1, 3) else channels, notes=notes)
+            picture = read_file(value, channels=net.preprocess.bands if isinstance(net, Network) else None, notes=notes)
         for note in notes:
             warnings.warn(note, stacklevel=4)
         return picture

@@ -205,7 +205,7 @@ def _features(net: Network) -> Callable[[Tensor | str, str], Tensor]:
     """What an address gives for a picture, or a file of one, that an objective compares with."""
 
     def features(picture: Tensor | str, address: str) -> Tensor:
-        photo = picture if isinstance(picture, Tensor) else read(file_of(picture))
+        photo = picture if isinstance(picture, Tensor) else read(file_of(picture), channels=net.preprocess.bands)
         return net.features(fitted(net, photo), address)
 
     return features

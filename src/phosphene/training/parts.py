@@ -99,7 +99,7 @@ class TopExamples(Callback):
         weights: Weights | None = None,
     ) -> None:
         super().__init__(net, weights=weights)
-        self._data, self._top = open_data(data, None), checks.whole("top", top, low=1, high=100)
+        self._data, self._top = open_data(data, channels=self.net.preprocess.bands), checks.whole("top", top, low=1, high=100)
         self._objectives = [*asked(self.net, objectives).objectives]  # raises now what is wrong
 
     @property
