@@ -6,7 +6,7 @@ OUT ?= demo-output
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready-for-tests
 
-.PHONY: demo test test-slow lint format wheel clean help
+.PHONY: demo test test-slow mutants lint format wheel clean help
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -19,6 +19,11 @@ test: $(READY)  ## every test that needs neither a network nor minutes
 
 test-slow: $(READY)  ## the long checks
 	$(BIN)/pytest -m slow
+
+mutants: $(READY)  ## 300 small faults put into src at random places: how many the tests notice (hours)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cosmic-ray
+	$(BIN)/pytest -m "not slow" --cov --cov-context=test --cov-report=
+	$(BIN)/python -m bench.mutants --check 92
 
 lint: $(READY)  ## static checks
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.peers import without_compiled_operators
 from bench.settings import Settings
 from bench.turns import Ascent
 
@@ -32,7 +31,6 @@ def aside(draw: Draw, module: nn.Module, target: int, steps: int, settings: Sett
 def _begin(draw: Draw, pickled: bytes, target: int, settings: Settings) -> None:
     begun = settings.begun()
     begun.__enter__()
-    without_compiled_operators()
     module = pickle.loads(pickled)
     _here[:] = [lambda steps: draw(module, [target], settings.side, steps), begun]
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import phosphene as ph
-from bench.peers import without_compiled_operators
 
 SETTINGS: dict[str, dict[str, Any]] = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": False}}
 NAMES = {"ResNet-50": "resnet50", "GoogLeNet": "googlenet", "MobileNetV2": "mobilenet_v2", "ResNet-18": "resnet18"}
@@ -16,7 +15,6 @@ NAMES = {"ResNet-50": "resnet50", "GoogLeNet": "googlenet", "MobileNetV2": "mobi
 
 def made(name: str, side: int, device: str = "cpu") -> ph.Network:
     """By a name of NAMES, for pictures of that side."""
-    without_compiled_operators()
     import torchvision
 
     torch.manual_seed(0)

@@ -44,16 +44,8 @@ def torchbearer(module: nn.Module, indices: Sequence[int], size: int, steps: int
     return torch.stack(drawn)
 
 
-def without_compiled_operators() -> None:
-    """torchvision, which Lucent imports for its transforms, wants its own operators even where its build lacks them."""
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
 def lucent(module: nn.Module, indices: Sequence[int], size: int, steps: int = 512) -> Tensor:
     """render_vis with its defaults (Fourier, decorrelated, Adam at 0.05, 512 steps, its transforms), at the network's size."""
-    without_compiled_operators()
     from lucent.optvis import param, render
 
     drawn = []
@@ -80,7 +72,6 @@ MODULES = {
 
 def missing(peer: str) -> str:
     """Why a peer of MODULES cannot be run here; "" where it can."""
-    without_compiled_operators()
     try:
         importlib.import_module(MODULES[peer])
     except ImportError as error:

@@ -25,8 +25,6 @@ first picture is `phosphene class-model -m demo:robust -c cat`: 128 steps at 32 
 BASE, ASKED, PICTURE = "import torch", "phosphene --help", "phosphene class-model"
 LAZY, OURS = "import phosphene", "import phosphene; phosphene.render"
 IMPORT, HELP = 1.0, 0.5  # seconds: the bars
-# torchvision, which three of the peers import, wants its own operators even where its build lacks them.
-PREPARED = "from bench.peers import without_compiled_operators as prepare; prepare(); "
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def commands(folder: str) -> list[Command]:
     program = str(Path(sys.executable).with_name("phosphene"))
     picture = program, "class-model", "-m", "demo:robust", "-c", "cat", "-o", folder
     theirs = [
-        Command(f"import {module}", _python(f"{PREPARED}import {module}"), f"({peer} {version_of(peer)})", peer=True)
+        Command(f"import {module}", _python(f"import {module}"), f"({peer} {version_of(peer)})", peer=True)
         for peer, module in peers.MODULES.items()
         if not peers.missing(peer)
     ]
