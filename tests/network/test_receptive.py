@@ -130,6 +130,28 @@ class Concatenated(nn.Module):
         return torch.cat([left, right], 1)
 
 
+class Part(nn.Module):
+    """A shortcut to some channels alone, written in place, as RexNet has it; then rows and columns from one on, each second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.three = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(2, 2, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.one(x)
+        y[:, 0:2] += self.three(x)
+        sliced: Tensor = y[:, :, 1:, -5:][:, 1:, ::2]
+        return sliced
+
+
+def test_parts_of_channels_and_of_rows_are_followed() -> None:
+    field, output, inputs = traced(positive(Part()), (9, 8))
+    assert field == ReceptiveField((5, 5), (2, 1), (-1, 1), reach=((0, 9), (1, 8)))
+    for y in range(4):
+        for x in range(5):
+            assert seen(output[:, :1, y, x], inputs) == field.box(y, x, (9, 8))
+
+
 class Shuffled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape

@@ -65,6 +65,8 @@ class BoxTracer(TorchDispatchMode):
         )
         self._known: dict[int, tuple[StorageWeakRef, int, Tensor]] = {}
         self._done = 0
+        self._written: dict[int, int] = {}  # storage: operations done when it was last written
+        self._fields: dict[Any, ReceptiveField | None] = {}
         h, w = self.pixels
         y, x = torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32)
         grid = torch.stack(
@@ -86,9 +88,16 @@ class BoxTracer(TorchDispatchMode):
 
     def of(self, tensor: Tensor, grid: Grid) -> ReceptiveField | None:
         """The field of a layer's units; None where it is unknown, or the layer sees nothing of the picture."""
-        reaches = self.reaches(tensor)
+        reaches, storage = self.reaches(tensor), tensor.untyped_storage()
         if reaches is None:
             return None
+        # A block gives what its last part gave: the same numbers, not written into since.
+        key = (storage._cdata, self._written.get(storage._cdata), tensor.storage_offset(), tensor.shape, tensor.stride(), grid)
+        if key not in self._fields:
+            self._fields[key] = self._field(reaches, grid)
+        return self._fields[key]
+
+    def _field(self, reaches: Tensor, grid: Grid) -> ReceptiveField | None:
         with _disable_current_modes():
             maps = torch.stack([grid.maps(one).flatten(0, 1).amax(0) for one in reaches])  # (4, h, w)
             if not bool(torch.isfinite(maps).all()) or not bool(maps.any()):
@@ -106,8 +115,11 @@ class BoxTracer(TorchDispatchMode):
     def _write(self, tensor: Tensor, reaches: Tensor) -> None:
         storage = tensor.untyped_storage()
         found = self._known.get(storage._cdata)
+        self._written[storage._cdata] = self._done
         if found is None or found[0].expired():
-            flat = reaches.new_zeros((4, storage.nbytes() // tensor.element_size()))
+            size = storage.nbytes() // tensor.element_size()
+            whole = tensor.numel() == size and tensor.is_contiguous()
+            flat = reaches.new_empty((4, size)) if whole else reaches.new_zeros((4, size))
             self._known[storage._cdata] = (StorageWeakRef(storage), tensor.element_size(), flat)
         held = self.reaches(tensor)
         assert held is not None

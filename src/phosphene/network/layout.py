@@ -15,7 +15,7 @@ from functools import cached_property
 from torch import nn
 
 from . import addresses
-from .grid import Axes, Grid, fits, grid_among, halves, map_of, tokens_of
+from .grid import Axes, Grid, grid_among, halves, map_of, tokens_of
 from .receptive import Pair
 
 # Address → shape with the batch axis. A path stands for its last run, path@k for each of several.
@@ -73,6 +73,7 @@ class Layouts:
     def __post_init__(self) -> None:
         self._by_size: dict[Pair, Shapes] = {self.sides: self.shapes}
         self._kinds: dict[str, Axes | None] = {}
+        self._sizes: dict[Pair, frozenset[Pair]] = {}  # of `_map_sizes`
 
     def by_image(self, address: str) -> bool:
         """Whether the first axis of what an address gives follows the number of images."""
@@ -153,14 +154,19 @@ class Layouts:
         return {} if both and all(shapes[a][2:] == self.shapes[a][2:] for a in both) else shapes
 
     def _is_channels_first(self, address: str) -> bool:
-        return isinstance(self.module.get_submodule(addresses.split(address, self.calls)[0]), _CHANNELS_FIRST)
+        return address in self._channels_first
+
+    @cached_property
+    def _channels_first(self) -> frozenset[str]:
+        parts = {a: self.module.get_submodule(addresses.split(a, self.calls)[0]) for a in self.shapes}
+        return frozenset(a for a, part in parts.items() if isinstance(part, _CHANNELS_FIRST))
 
     def _is_plain_map(self, shape: tuple[int, ...]) -> bool:
         """Whether this is as large as maps of convolutions and as nothing else."""
         h, w = shape[2:]
         areas = {rows * columns for rows, columns in self._map_sizes(self.sides)} | self._token_counts
         matrix = h == w and any(0 <= h - count <= _MOST_TOKENS_MORE for count in areas if count > 1)
-        return self._is_known_map(shape) and not matrix and not fits((shape[1], shape[2]), self.sides)
+        return self._is_known_map(shape) and not matrix and (shape[1], shape[2]) not in self._merged_sizes
 
     def _is_known_map(self, shape: tuple[int, ...]) -> bool:
         return (shape[2], shape[3]) in self._map_sizes(self.sides)
@@ -171,8 +177,7 @@ class Layouts:
             return None
         if self._is_known_map(shape):
             return "bkhw"
-        sizes = {half for size in self._map_sizes(self.sides) for half in halves(size)}
-        if (shape[1], shape[2]) in sizes and fits((shape[1], shape[2]), self.sides):
+        if (shape[1], shape[2]) in self._merged_sizes:
             return "bhwk"
         grid = map_of(shape[1:], self.sides)
         return grid.layout if grid is not None else None
@@ -195,9 +200,16 @@ class Layouts:
 
     def _map_sizes(self, size: Pair) -> Collection[Pair]:
         """(h, w) of what channels-first modules give, for pictures of a size that was run."""
-        shapes = self._by_size.get(size, {})
-        maps = {(s[2], s[3]) for a, s in shapes.items() if len(s) == 4 and self._is_channels_first(a)}
-        return {one for one in maps if one != (1, 1)}
+        if size not in self._sizes:
+            shapes = self._by_size.get(size, {})
+            maps = {(s[2], s[3]) for a, s in shapes.items() if len(s) == 4 and self._is_channels_first(a)}
+            self._sizes[size] = frozenset(maps - {(1, 1)})
+        return self._sizes[size]
+
+    @cached_property
+    def _merged_sizes(self) -> frozenset[Pair]:
+        """Sizes of maps, and what is left of them when patches are merged."""
+        return frozenset(half for size in self._map_sizes(self.sides) for half in halves(size))
 
     @cached_property
     def _token_counts(self) -> frozenset[int]:

@@ -200,7 +200,7 @@ class Network:
 
     def _shapes(self, sides: tuple[int, int]) -> Shapes:
         """Of what all addresses give for one picture of this size; where the network does not run, up to there."""
-        pictures = torch.rand((self.batch or 1, self.preprocess.channels, *sides), generator=stream(0, "layouts"))
+        pictures = torch.rand((self._fewest, self.preprocess.channels, *sides), generator=stream(0, "layouts"))
         found: Runs = {}
         with torch.inference_mode(False), torch.no_grad(), self._twin.running() as module, suppress(Exception):
             inputs = self._inputs(pictures)
@@ -214,7 +214,7 @@ class Network:
         self._check_layers()
         h, w = checks.size(size) if size is not None else self.preprocess.sides
         layouts = self.layouts(self._calls, (h, w), every=False)
-        pictures = torch.rand((self.batch or 2, self.preprocess.channels, h, w), generator=stream(0, "layers"))
+        pictures = torch.rand((self._fewest, self.preprocess.channels, h, w), generator=stream(0, "layers"))
         with torch.inference_mode(False), self._twin.running() as module:
             # Fields and shapes do not depend on the values of weights, only on what the modules are (as `Twin` sees it).
             made_of = (*map(id, self.module.modules()), *(tuple(t.shape) for t in probe.tensors(self.module).values()))
@@ -388,6 +388,11 @@ class Network:
     def _inputs(self, pictures: Tensor, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
         inputs = self.preprocess.forward(_moved(pictures, self.device)).to(dtype or self.dtype)
         return inputs.contiguous(memory_format=torch.channels_last) if channels_last and inputs.ndim == 4 else inputs
+
+    @property
+    def _fewest(self) -> int:
+        """The smallest batch that the network is known to take."""
+        return self.batch or (1 if self._layouts.alone else 2)
 
     def _few(self) -> Tensor:
         return torch.rand((self.batch or 2, self.preprocess.channels, *self.preprocess.sides), generator=stream(0, "first run"))

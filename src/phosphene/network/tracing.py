@@ -59,6 +59,12 @@ class Tracer(TorchDispatchMode):
     def field(self, tensor: Tensor) -> Field | None:
         return self._followed[id(tensor)][1] if self.follows(tensor) else None
 
+    def _written_through(self, view: Tensor, base: Tensor) -> Field | None:
+        """The field of a tensor that was written into through a view; None unless that was of some channels at all places."""
+        new, old = self.field(view), self.field(base)
+        same = view.ndim == base.ndim == 4 and view.shape[2:] == base.shape[2:] and view.stride()[2:] == base.stride()[2:]
+        return old.joined(new) if new and old and same else None
+
     def _follow(self, tensor: Tensor, field: Field | None) -> None:
         self._followed[id(tensor)] = (tensor, field)
 
@@ -74,7 +80,7 @@ class Tracer(TorchDispatchMode):
             for tensor in outs:
                 self._follow(tensor, field)
                 if func.overloadpacket.__name__.endswith("_") and tensor._base is not None:
-                    self._follow(tensor._base, None)  # written through a view: its places are no longer of one kind
+                    self._follow(tensor._base, self._written_through(tensor, tensor._base))
         return out
 
 
@@ -136,6 +142,25 @@ def _pad(call: Call, out: Tensor) -> Field | None:
     if call.field is None or any(sides[4:]):
         return None
     return call.field.windowed((1, 1), (1, 1), (sides[2], sides[0]), (1, 1), _units(out))
+
+
+def _slice(call: Call, out: Tensor) -> Field | None:
+    """Some channels, or rows or columns from a first one on, each so many."""
+    if call.field is None or len(call.shape) != 4:
+        return None
+    dim = call.arg(1, 0) % 4
+    if dim < 2:
+        return call.field
+    first, step = call.arg(2) or 0, call.arg(4, 1)
+    first = max(first + call.shape[dim], 0) if first < 0 else first
+    starts, steps = ((first, 0), (step, 1)) if dim == 2 else ((0, first), (1, step))
+    return call.field.windowed((1, 1), steps, (-starts[0], -starts[1]), (1, 1), _units(out)) if out.numel() else None
+
+
+def _copy(call: Call, out: Tensor) -> Field | None:
+    """Every place is overwritten with what is at that place of another tensor."""
+    source = call.args[1]
+    return call.fields.get(id(source)) if call.shapes[id(source)][-2:] == tuple(out.shape[-2:]) else None
 
 
 def _mean(call: Call, out: Tensor) -> Field | None:
@@ -214,6 +239,8 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("addmm", "mm", "linear"), _linear),
     "convolution": _convolution,
     "transpose": _transpose,
+    "slice": _slice,
+    "copy": _copy,
     "avg_pool2d": _avg_pool,
     "mean": _mean,
     "cat": _cat,
