@@ -178,3 +178,9 @@ def test_in_a_browser_a_point_shows_its_picture_and_nothing_of_the_data_runs(net
     assert html.escape(EVIL, quote=False) in document
     assert "<title>ran" not in document
     assert [line for line in said if "MathJax is not loaded" not in line] == []
+
+
+def test_vectors_that_are_all_equal_lie_in_one_point_and_explain_nothing() -> None:
+    points, shares = pca(torch.ones(4, 3))
+    assert points.abs().max() == 0
+    assert shares == (0, 0)

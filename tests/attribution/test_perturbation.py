@@ -162,3 +162,8 @@ def test_masks_of_rise_are_shifted() -> None:
     masks = torch.stack([Rise(cells=4, seen=0.5).mask(0, k, 32, 32) for k in range(24)])
     flat = (masks[:, :3, :] == masks[:, :1, :]).flatten(1).all(1)
     assert not flat.all()
+
+
+def test_a_window_is_an_eighth_of_the_side_if_none_is_asked_for() -> None:
+    (_, rows, columns), *_ = Occlusion()._boxes(32, 5)
+    assert (rows, columns) == (slice(0, 4), slice(0, 1))

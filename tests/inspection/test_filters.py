@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import phosphene as ph
 from phosphene.errors import RequestError, UnknownNameError
-from phosphene.pictures import files
-from phosphene.results.filters import parted
+from phosphene.pictures import colourmap, files
+from phosphene.results.filters import _diverging, parted
 from tests import nets
 
 
@@ -192,3 +192,8 @@ def test_what_is_saved_is_what_was_found(tmp_path: Path) -> None:
     assert json.loads(record)["verb"] == "filters"
     assert (said["command"], item["shape"]) == ("filters", [32, 3, 5, 5])
     assert "<img" in f._repr_html_()
+
+
+def test_levels_are_colours_from_the_lowest_to_the_highest() -> None:
+    table = colourmap.diverging()
+    assert torch.equal(_diverging(torch.tensor([[-1.0, 0.0, 1.0]]))[:, 0].T, table[[0, 128, 255]])

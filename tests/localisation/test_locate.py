@@ -221,3 +221,10 @@ def test_maps_of_single_pixels_are_blurred_before_boxes_are_looked_for(method: s
     assert method in ROUGH
     assert torch.equal(places(raw), raw.values)
     assert not torch.equal(places(rough), rough.values)
+
+
+def test_an_image_has_the_outline_of_its_mask_but_for_who_wants_none() -> None:
+    found = ph.locate(heatmap(blob(BOX)[None], painted(BOX)), "threshold")
+    with_outline, without = found.image(contour=True), found.image(contour=False)
+    assert found.image().tobytes() == with_outline.tobytes()
+    assert with_outline.tobytes() != without.tobytes()

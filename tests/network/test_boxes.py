@@ -69,6 +69,14 @@ def written(x: Tensor) -> Tensor:
     return shifted
 
 
+def copied(x: Tensor) -> Tensor:
+    """A picture's rows and a constant, written over parts of another tensor."""
+    made = torch.zeros_like(x)
+    made[:, :, 1:3].copy_(x[:, :, :2])
+    made[:, :1, 4:].copy_(torch.ones_like(x[:, :1, 4:]).detach())
+    return made
+
+
 OPS: dict[str, Op] = {
     "conv": lambda x: convolved(x, 3, 1, 1),
     "strided": lambda x: convolved(x, 3, 2, 0),
@@ -97,6 +105,9 @@ OPS: dict[str, Op] = {
     "written": written,
     "masked": lambda x: torch.where(torch.eye(x.shape[2], x.shape[3]) > 0, x, x.mean(1, keepdim=True)),
     "rows": lambda x: x + x.mean(3, keepdim=True),
+    "padded with a number": lambda x: F.pad(x, (1, 2, 0, 1), value=0.5),
+    "pooled by rounding down": lambda x: F.max_pool2d(x, 2) + F.avg_pool2d(x, 2),
+    "copied": copied,
     "leaky": lambda x: F.leaky_relu_(x.clone(), 0.1) * x.sigmoid(),
 }
 
@@ -213,3 +224,9 @@ def test_windows_on_a_line_are_told_as_that_line() -> None:
     assert (field.size, field.stride, field.offset) == ((7, 7), (2, 2), (-3, -3))
     bent = [*windows[:-1], (0, 20)]
     assert isinstance(of_windows(bent, windows, (20, 20), True), Windows)
+
+
+def test_windows_that_follow_no_line_have_neither_stride_nor_offset() -> None:
+    field = of_windows([(0, 3), (1, 9)], [(0, 2), (5, 6)], (20, 20), True)
+    assert isinstance(field, Windows)
+    assert (field.size, field.stride, field.offset) == ((8, 2), (0, 0), (0, 0))

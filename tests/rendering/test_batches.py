@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +114,17 @@ def test_memory_grows_with_the_batch_alone() -> None:
 def test_memory_does_not_grow_with_the_objectives(count: int, bound: int) -> None:
     few, many = peaks(MANY, "500,64,1", f"{count},64,1")
     assert many - few < bound
+
+
+def test_the_network_is_told_how_many_passes_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By batches: compiling pays only for many."""
+    told: list[int] = []
+    reading = ph.Network.reading
+
+    def noted(self: ph.Network, *given: Any, **how: Any) -> Any:
+        told.extend([how["passes"]] if "passes" in how else [])
+        return reading(self, *given, **how)
+
+    monkeypatch.setattr(ph.Network, "reading", noted)
+    ph.render(network("plain"), [f"logit:{i}" for i in range(5)], recipe="pixels", steps=3, batch=2)
+    assert told == [9, 6, 3]

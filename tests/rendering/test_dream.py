@@ -415,3 +415,14 @@ def test_a_dream_that_leaves_the_finite_numbers_is_an_error(robust: ph.Network) 
     with pytest.raises(ph.PhospheneError, match="left the finite numbers") as failed:
         dreamt(robust, photo(), f"1e38*{LAYER}")
     assert failed.value.status == 1
+
+
+def test_the_enlarged_middle_stays_between_black_and_white() -> None:
+    """A cubic overshoots at edges."""
+    edges = (photo(30, 30) > 0.5).float()
+    assert [float(value) for value in zoomed(edges, 1.3).aminmax()] == [0, 1]
+
+
+def test_a_picture_of_the_size_that_is_asked_for_is_given_back_itself() -> None:
+    picture = photo(20, 30)
+    assert resized(picture, (20, 30)) is picture

@@ -27,7 +27,7 @@ def test_l2_gradient_is_twice_the_distance_from_the_mean() -> None:
     torch.testing.assert_close(gradient, 2 * (PICTURES - 0.4))
 
 
-@pytest.mark.parametrize(("beta", "expected"), [(1.0, 3.0), (2.0, 9.0), (4.0, 81.0)])
+@pytest.mark.parametrize(("beta", "expected"), [(1.0, 3.0), (2.0, 9.0), (3.0, 27.0), (4.0, 81.0)])
 def test_total_variation_of_one_step_is_its_height_to_beta(beta: float, expected: float) -> None:
     step = torch.tensor([[[[0.0, 3.0], [0.0, 3.0]]]])
     assert ph.total_variation(beta)(step).item() == pytest.approx(2 * expected, rel=1e-4)

@@ -216,3 +216,8 @@ def test_a_plateau_with_rounding_is_saturated() -> None:
     values = torch.ones(8, 8) - 5e-7 * torch.arange(64.0).view(8, 8) / 64
     values[0] = 0
     assert any(said.startswith("saturated") for said in heatmap(values).diagnosis())
+
+
+def test_a_map_is_shown_with_its_sign_but_for_who_wants_its_size() -> None:
+    signed, sized = (heatmap(RAMP, by_size=by_size).overlay().tobytes() for by_size in (False, True))
+    assert heatmap(RAMP).overlay().tobytes() == signed != sized

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 
 import phosphene as ph
 from phosphene.errors import ExtraError, UnknownNameError
+from phosphene.pictures import contact_sheet
 from phosphene.training import Callback, ClassModels, Shown
 from phosphene.training.fluent import Ranks
 from phosphene.training.guard import Hung, limited, untouched
@@ -369,3 +370,28 @@ def test_what_was_put_off_is_not_made_up_for_where_the_training_broke_off(
     assert (watch.drawings, watch.put_off) == (1, 1)
     watch.close(finished=finished)
     assert watch.drawings == drawings
+
+
+def test_tiles_of_a_grid_name_their_step_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets: list[list[tuple[str, ...]]] = []
+
+    def noted(tiles: Sequence[contact_sheet.Tile], **_: Any) -> Image.Image:
+        sheets.append([tile.lines for tile in tiles])
+        return Image.new("RGB", (4, 4))
+
+    monkeypatch.setattr(contact_sheet, "contact_sheet", noted)
+    watch = small.watch(small.network()[1])
+    one, two = (ph.training.Moment("val", 0, step) for step in (0, 7))
+    for moments in ((one, one), (one, two)):
+        watch._grid([Shown(Image.new("RGB", (4, 4)), "red", 0, "k", moment) for moment in moments])
+    assert sheets == [[("red",)] * 2, [("red", str(one)), ("red", str(two))]]
+
+
+def test_a_drawing_s_time_is_that_of_four_steps_and_of_each_further_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one step 1 s and of four 4 s: of eight 8 s. The first ascent of all, 9 s, warms up."""
+    subject = small.watch(small.network()[1])
+    clock = iter([0.0, 9, 10, 11, 20, 24])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(type(subject), "_rendered", lambda *_: None)
+    subject._recipe = subject._recipe.replace(steps=8)
+    assert subject.rehearse(subject.net, [0]) == pytest.approx(8)

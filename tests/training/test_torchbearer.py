@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def test_a_class_appearance_model_changes_no_loss(tmp_path: Path) -> None:
     assert small.rng() == after
     assert model.problems == []
     assert len(list((tmp_path / "logs" / "torchbearer").glob("events.out.*"))) == 1
+    from tensorboard.backend.event_processing import event_accumulator
+
+    logged = event_accumulator.EventAccumulator(str(tmp_path / "logs" / "torchbearer"), size_guidance={"images": 0}).Reload()
+    with Image.open(BytesIO(logged.Images("Image0")[-1].encoded_image_string)) as image:
+        assert image.convert("L").getbbox() is not None
     assert [len(list(tmp_path.glob(f"{epoch}-3.png"))) for epoch in range(3)] == [1, 1, 1]
 
 
