@@ -10,8 +10,11 @@ import pytest
 import torch
 
 import phosphene as ph
+from phosphene.seeding import stream
+from phosphene.training import Activations, Filters, Saliency
 
 from .. import nets
+from ..training import small
 
 
 def resident() -> int:
@@ -29,8 +32,7 @@ def net() -> ph.Network:
     return ph.Network(nets.plain(), ph.Preprocess(size=12))
 
 
-@pytest.mark.parametrize(("count", "bound"), [(60, 5), pytest.param(300, 20, marks=pytest.mark.slow)])
-def test_many_renders_of_several_objectives_leave_nothing(net: ph.Network, count: int, bound: int) -> None:
+def test_300_renders_of_several_objectives_leave_nothing(net: ph.Network) -> None:
     def render() -> None:
         ph.render(net, ["logit:1", "logit:2"], recipe="pixels", steps=1)
 
@@ -38,11 +40,11 @@ def test_many_renders_of_several_objectives_leave_nothing(net: ph.Network, count
         render()
     gc.collect()
     before, graphs = resident(), nodes()
-    for _ in range(count):
+    for _ in range(300):
         render()
     gc.collect()
     assert nodes() <= graphs
-    assert resident() - before < bound * 2**20
+    assert resident() - before < 20 * 2**20
 
 
 def test_counting_what_a_gradient_needs_leaves_no_graph(standard: ph.Network) -> None:
@@ -53,12 +55,41 @@ def test_counting_what_a_gradient_needs_leaves_no_graph(standard: ph.Network) ->
     assert resident() - before < 10 * 2**20  # 3.5 MB each where saved outputs hold themselves
 
 
-@pytest.mark.parametrize(("count", "bound"), [(100, 5), pytest.param(500, 20, marks=pytest.mark.slow)])
-def test_many_explanations_leave_nothing(net: ph.Network, count: int, bound: int) -> None:
+def test_500_explanations_leave_nothing(net: ph.Network) -> None:
     pictures = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     for _ in range(20):
         ph.explain(net, pictures, "logit:1")
     before = resident()
-    for _ in range(count):
+    for _ in range(500):
         ph.explain(net, pictures, "logit:1")
-    assert resident() - before < bound * 2**20
+    assert resident() - before < 20 * 2**20
+
+
+def test_100_drawings_of_a_training_leave_nothing() -> None:
+    module, net = small.network()
+    optimiser = torch.optim.SGD(module.head.parameters(), lr=0.1)
+    draws = stream(0, "training")
+    drawn: list[int] = []
+    photos = torch.rand(2, 3, small.SIZE, small.SIZE, generator=draws)
+    callbacks = (small.watch(net), Filters(net, "stem"), Activations(net, photos[:1], "norm"), Saliency(net, photos))
+    loops = [one.budget(None).on_val().with_handler(lambda shown: drawn.append(1)).for_loop() for one in callbacks]
+
+    def epoch() -> None:
+        pictures = torch.rand(6, 3, small.SIZE, small.SIZE, generator=draws)
+        module(pictures).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        for loop in loops:
+            loop.val()
+
+    for _ in range(8):
+        epoch()
+    gc.collect()
+    before, graphs, done = resident(), nodes(), sum(one.drawings for one in callbacks)
+    for _ in range(25):
+        epoch()
+    gc.collect()
+    assert sum(one.drawings for one in callbacks) - done == 100
+    assert len(drawn) > 100
+    assert nodes() <= graphs
+    assert resident() - before < 20 * 2**20
