@@ -15,8 +15,8 @@ PROGRAM = f"{sys.executable} -c 'from phosphene.cli.app import run; run()'"
     [
         ("--version >&-", 0, ""),
         ("--version >/dev/full", 1, "No space left on device"),
-        ("layers -m demo:nowhere 2>/dev/full", 2, ""),
-        ("layers -m demo:nowhere >&- 2>&- <&-", 2, ""),
+        ("layers --nothing 2>/dev/full", 2, ""),
+        ("layers --nothing >&- 2>&- <&-", 2, ""),
     ],
 )
 def test_lost_output(line: str, status: int, said: str) -> None:
