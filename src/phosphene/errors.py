@@ -87,10 +87,10 @@ class FolderError(PhospheneError, OSError):
     """A place that cannot be written. Where the disk is full or fails, `status` is 1: the request was right."""
 
     @classmethod
-    def of(cls, place: str, error: BaseException) -> FolderError:
+    def of(cls, place: str, error: BaseException, reason: str = "") -> FolderError:
         """One sentence from what a library raised while it wrote."""
         full = next((words for words in _DISK if words in str(error)), None)
-        found = cls(f"{place} cannot be written: {full or getattr(error, 'strerror', None) or first_line(error)}")
+        found = cls(f"{place} cannot be written: {full or reason or getattr(error, 'strerror', None) or first_line(error)}")
         if full:
             found.status = 1
         return found
@@ -133,7 +133,7 @@ def _likeness(a: str, b: str) -> float:
     return difflib.SequenceMatcher(None, a, b[:SHOWN]).ratio() + 0.5 * inside
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException, longest: int = 200) -> str:
     """What a foreign exception says, cut to one line."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return text.splitlines()[0][:longest]

@@ -269,6 +269,15 @@ def test_a_table_whose_vectors_are_not_as_long_as_it_says_is_refused(
         ph.FeatureIndex.open(tmp_path / "lying.lance", net)
 
 
+def test_a_damaged_index_is_told_without_the_words_of_its_makers(
+    index: ph.FeatureIndex, net: ph.Network, tmp_path: Path
+) -> None:
+    (file,) = (tmp_path / "features.lance" / "data").iterdir()
+    file.write_bytes(b"")
+    with pytest.raises(RequestError, match=r"features\.lance' cannot be read: file size is too small$"):
+        ph.FeatureIndex.open(tmp_path / "features.lance", net).ids()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_is_read_only_is_told(net: ph.Network, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)

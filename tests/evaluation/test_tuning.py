@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -232,6 +233,22 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(drawer: ph.Network, judg
     with pytest.raises(RequestError, match=r"cannot be read as a study: .*; another folder is needed") as refused:
         tuned(drawer, [judge], 1, folder=tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_study_with_a_damaged_trial_is_refused_in_one_line(
+    begun: Path, drawer: ph.Network, judge: ph.Network, tmp_path: Path
+) -> None:
+    for sql in (
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trial_user_attributes SET value_json = '{}'",
+        'UPDATE trial_params SET distribution_json = \'{"name": "Float", "attributes": {}}\'',
+    ):
+        shutil.copy(begun / "tune.db", tmp_path)
+        with sqlite3.connect(tmp_path / "tune.db") as data:
+            data.execute(sql)
+        data.close()
+        with pytest.raises(RequestError, match=r"tune\.db' cannot be read as a study: .*; another folder is needed"):
+            tuned(drawer, [judge], 1, folder=tmp_path)
 
 
 def test_a_study_of_somebody_else_is_refused(drawer: ph.Network, judge: ph.Network, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ _DONE = "complete"  # the tag of a version that holds all
 _SUFFIX = ".lance"
 _WORDS = ("id", "path", "label", "prediction", "probability")  # of a row, beside its vectors
 _DEFAULT_TABLE = "features"
+_PANICS = ("RustPanic", "PanicException")  # which cannot be imported: how LanceDB falls over what is no table
 
 
 class Store:
@@ -266,6 +268,16 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _reason(error: BaseException) -> str:
+    """What LanceDB says, without its makers' own words: the kinds of its errors and the places in its source.
+
+    >>> _reason(RuntimeError("lance error: LanceError(IO): file size is too small, /root/.cargo/lance-io/src/utils.rs:228:27"))
+    'file size is too small'
+    """
+    text = re.sub(r"(lance error: |LanceError\(\w+\): |External error: |Generic \w+ error: )+", "", first_line(error, 10_000))
+    return re.sub(r",? ?\S*/\S+\.rs(:\d+)*:?", "", text)[:200].strip()
+
+
 @contextmanager
 def _reading(uri: str) -> Iterator[None]:
     try:
@@ -276,8 +288,12 @@ def _reading(uri: str) -> Iterator[None]:
         if isinstance(error, RequestError):
             raise
         absent = "was not found" in str(error) or "does not exist" in str(error)
-        said = "there is no index there; FeatureIndex.build makes one" if absent else first_line(error)
+        said = "there is no index there; FeatureIndex.build makes one" if absent else _reason(error)
         raise RequestError(f"index {shown(uri)} cannot be read: {said}") from error
+    except Exception as error:
+        if type(error).__name__ not in _PANICS:
+            raise
+        raise RequestError(f"index {shown(uri)} is damaged; build it again") from error
 
 
 @contextmanager
@@ -287,4 +303,4 @@ def _writing(uri: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, RequestError | FolderError):
             raise
-        raise FolderError.of(f"index {shown(uri)}", error) from error
+        raise FolderError.of(f"index {shown(uri)}", error, _reason(error)) from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import ExtraError, FolderError, RequestError, first_line, shown
+from ..errors import ExtraError, FolderError, PhospheneError, RequestError, first_line, shown
 from ..seeding import stream_seed
 from .space import Knob
 
@@ -20,6 +20,8 @@ IDENTITY = "phosphene"  # the attribute that says of what the study is
 SAID = "said"  # the attribute that holds what a trial gave
 RANDOM = 8  # trials before the first that learns from others
 PATIENCE = 30.0  # seconds to wait for a file that another program is writing
+
+T = TypeVar("T")
 
 
 class Study:
@@ -35,7 +37,7 @@ class Study:
         self._seed = seed
         self._path = path
         self._trial: Any = None  # the one that runs
-        with _quiet(), self._readable():
+        with _quiet(), self._kept(writing=False):
             self._storage, self._study = _opened(path)
             self._check(dict(identity))
             self.abandon()
@@ -52,15 +54,16 @@ class Study:
                 self._storage.remove_session()
                 self._storage.engine.dispose()
 
-    def finished(self) -> list[dict[str, Any]]:
-        """What the finished trials gave, in their order."""
-        return [trial.user_attrs[SAID] for trial in self._in_state("COMPLETE")]
+    def finished(self, made: Callable[[dict[str, Any]], T]) -> list[T]:
+        """What the finished trials gave, in their order, each as `made` makes it."""
+        with self._kept(writing=False):
+            return [made(trial.user_attrs[SAID]) for trial in self._in_state("COMPLETE")]
 
     def suggest(self, knobs: tuple[Knob, ...]) -> dict[str, float]:
         """Settings to try next, of a trial that now runs; the base's first."""
         import optuna
 
-        with _quiet(), self._writable():
+        with _quiet(), self._kept():
             count = len(self._in_state("COMPLETE"))
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=stream_seed(self._seed, "trial", str(count)) % 2**32,
@@ -76,7 +79,7 @@ class Study:
     def tell(self, score: float, passes: int, said: Mapping[str, Any]) -> None:
         """What the running trial gave. The search weighs the score against passes, not seconds: they are the same on every
         machine and at every load, so that its suggestions are too."""
-        with _quiet(), self._writable():
+        with _quiet(), self._kept():
             self._trial.set_user_attr(SAID, dict(said))
             self._study.tell(self._trial, [score, float(passes)])
 
@@ -84,7 +87,7 @@ class Study:
         """Mark as failed what runs, or ran when a program was killed; its settings will be suggested again."""
         from optuna.trial import TrialState
 
-        with _quiet(), self._writable():
+        with _quiet(), self._kept():
             for trial in self._in_state("RUNNING"):
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
@@ -107,27 +110,24 @@ class Study:
             )
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (SQLAlchemyError, RuntimeError) as error:  # no database; one of another Optuna
-            if (full := FolderError.of(shown(str(self._path)), error)).status == 1:
-                raise full from error
-            raise RequestError(
-                f"{shown(str(self._path))} cannot be read as a study: {first_line(error)}; another folder is needed"
-            ) from error
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
+    def _kept(self, *, writing: bool = True) -> Iterator[None]:
+        """One sentence for whatever Optuna, SQLAlchemy and SQLite raise of a file that is no study, damaged or not writable."""
         from optuna.exceptions import OptunaError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (SQLAlchemyError, OptunaError) as error:  # a full disk; another process that took the study over
-            raise FolderError.of(shown(str(self._path)), error.__cause__ or error) from error
+        except PhospheneError:
+            raise
+        except (SQLAlchemyError, OptunaError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            cause = error.__cause__ or error
+            cause = getattr(cause, "orig", None) or cause  # SQLite's own, without what SQLAlchemy puts around it
+            unwritable = FolderError.of(shown(str(self._path)), cause)
+            if unwritable.status == 1 or (writing and isinstance(error, SQLAlchemyError | OptunaError)):
+                raise unwritable from error
+            raise RequestError(
+                f"{shown(str(self._path))} cannot be read as a study: {first_line(cause)}; another folder is needed"
+            ) from error
 
 
 def check_extra() -> None:

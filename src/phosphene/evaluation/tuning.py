@@ -146,7 +146,7 @@ def tune(
     place = None if folder is None else files.folder(folder)
     path = None if place is None else place / DATABASE
     with claim(place), Study(path, search.identity, search.seed) as study:
-        done = [Trial.from_dict(said) for said in study.finished()]
+        done = study.finished(Trial.from_dict)
         try:
             if len(done) < count:
                 search.warm()
