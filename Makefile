@@ -18,7 +18,7 @@ test: $(READY)  ## every test that needs neither a network nor minutes
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -m "not slow"
 
 test-slow: $(READY)  ## the long checks
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 mutants: $(READY)  ## 300 small faults put into src at random places: how many the tests notice (hours)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cosmic-ray

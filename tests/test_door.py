@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import phosphene as ph
+from phosphene.results import door
 
 NET = ph.load("demo:standard")
 X = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -90,3 +91,14 @@ def test_one_part_stands_for_a_list_of_one() -> None:
 def test_wrong_settings_of_a_rendering_are_one_sentence(settings: dict[str, Any]) -> None:
     with pytest.raises(ph.PhospheneError):
         ph.render(NET, "logit:cat", steps=1, **settings)
+
+
+@pytest.mark.parametrize(("value", "meant"), [("cat", ["cat"]), (3, [3]), (["cat", 3], ["cat", 3]), ((1, 2), (1, 2))])
+def test_one_class_stands_for_a_list_of_one(value: Any, meant: Any) -> None:
+    assert door.names("classes", value, {}) == meant
+
+
+@pytest.mark.parametrize("value", [True, 1.5, None])
+def test_what_is_no_class_is_no_list_of_one(value: Any) -> None:
+    with pytest.raises(ph.PhospheneError, match="classes must be a list of class names or indices"):
+        door.names("classes", value, {})

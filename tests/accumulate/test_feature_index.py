@@ -419,3 +419,11 @@ def test_an_index_in_an_object_store(net: ph.Network, s3: dict[str, str]) -> Non
     assert len(ph.FeatureIndex.open(uri, net, storage_options=s3)) == COUNT - 1
     with pytest.raises(RequestError, match=r"none.lance' cannot be read: there is no index there"):
         ph.FeatureIndex.open("s3://bucket/mine/none.lance", net, storage_options=s3)
+
+
+def test_a_neighbour_without_a_label_is_not_of_the_same(net: ph.Network, tmp_path: Path) -> None:
+    data = [(picture, label if i % 2 else None) for i, (picture, label) in enumerate(labelled())]
+    found = retrieval(ph.FeatureIndex.build(net, data, tmp_path / "features.lance", metric="l2"), k=29)
+    assert found is not None
+    assert found.queries == COUNT // 2
+    assert found.precision == pytest.approx(4 / 29)  # of all other pictures 4 have the query's label

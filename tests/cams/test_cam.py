@@ -100,6 +100,7 @@ WITHOUT = {
 def test_the_map_and_the_bias_are_the_score(head: str) -> None:
     h = ph.cam(WITH_A_HEAD[head], pictures(3), ["logit:0", "logit:4", "logit:2"])
     assert h.exact
+    assert not any("inexact" in note for item in h.items for note in item.notes)
     assert h.values.shape == (3, *SIZE)
     assert torch.allclose(h.total(), h.score.double(), rtol=1e-5, atol=1e-5)
     assert torch.allclose(h.score, WITH_A_HEAD[head].scores(pictures(3))[range(3), [0, 4, 2]])

@@ -297,3 +297,11 @@ def test_of_a_network_that_ends_in_sigmoid_its_own_output_is_watched() -> None:
     watched = Watched.of(asked(net, picture, ["logit:1", "logit:3"], None, 0, None))
     given = module(picture)
     torch.testing.assert_close(watched.whole, torch.stack([given[0, 1], given[1, 3]]).detach())
+
+
+def test_each_map_of_a_batch_is_scaled_by_its_own_largest_value() -> None:
+    pictures, values = noise(3, SIDE), torch.rand(3, SIDE, SIDE) * torch.tensor([1.0, 10.0, 0.1])[:, None, None]
+    whole = average_drop(bright(), pictures, values, "logit:light")
+    each = [average_drop(bright(), pictures[[i]], values[[i]], "logit:light") for i in range(3)]
+    torch.testing.assert_close(whole.drop, torch.cat([one.drop for one in each]))
+    torch.testing.assert_close(whole.shown, torch.cat([one.shown for one in each]))

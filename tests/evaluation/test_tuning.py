@@ -479,3 +479,16 @@ def test_a_tuned_recipe_is_recognised_better_at_other_seeds(standard: ph.Network
         for recipe in (found.best.recipe, found.base.recipe)
     ]
     assert scores[0] > scores[1]
+
+
+def test_total_variation_is_searched_up_to_what_weighs_as_much_as_a_score() -> None:
+    """It sums over all numbers of a picture."""
+    (knob,) = (knob for knob in space(pixels.recipe((3, 20, 30)), (3, 20, 30)) if knob.name == "total_variation")
+    assert knob.high == pytest.approx(100 / (3 * 20 * 30))
+
+
+def test_a_scale_of_one_size_that_is_not_one_is_a_view() -> None:
+    base = pixels.recipe(SHAPE)
+    same = {knob.name: knob.base for knob in space(base, SHAPE)}
+    found = searched(base, space(base, SHAPE), same | {"scale_low": 1.2, "scale_high": 1.2}, "tuned")
+    assert ph.scale(1.2, 1.2) in found.views

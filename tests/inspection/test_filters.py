@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import phosphene as ph
 from phosphene.errors import RequestError, UnknownNameError
-from phosphene.pictures import colourmap, files
+from phosphene.pictures import colourmap, contact_sheet, files
 from phosphene.results.filters import _diverging, parted
 from tests import nets
 
@@ -197,3 +199,19 @@ def test_what_is_saved_is_what_was_found(tmp_path: Path) -> None:
 def test_levels_are_colours_from_the_lowest_to_the_highest() -> None:
     table = colourmap.diverging()
     assert torch.equal(_diverging(torch.tensor([[-1.0, 0.0, 1.0]]))[:, 0].T, table[[0, 128, 255]])
+
+
+@pytest.mark.parametrize(("layer", "tiles"), [("0", 6), ("2", 6), ("3", 1)])
+def test_a_sheet_has_a_tile_per_filter_where_one_tile_shows_it(monkeypatch: pytest.MonkeyPatch, layer: str, tiles: int) -> None:
+    """Of pictures, or of one channel each; else it is the matrix."""
+    counts: list[int] = []
+    sheet = contact_sheet.contact_sheet
+
+    def counted(given: list[contact_sheet.Tile], **how: Any) -> Image.Image:
+        counts.append(len(given))
+        return sheet(given, **how)
+
+    monkeypatch.setattr(contact_sheet, "contact_sheet", counted)
+    net = of(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 4, 1))
+    ph.filters(net, layer).sheet()
+    assert counts == [tiles]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import phosphene as ph
 from phosphene.pictures import files
@@ -78,3 +79,8 @@ def test_rows_of_different_methods_are_one_sheet(robust: ph.Network, tmp_path: P
     run.add([explained(robust, images=("c",))])
     run.finish()
     assert (tmp_path / "contact_sheet.png").is_file()
+
+
+@pytest.mark.parametrize(("reference", "title"), [("demo:robust", "demo:robust"), ("dir/net.py:make?size=8", "net.py:make")])
+def test_a_sheet_names_the_network_without_folder_and_options(tmp_path: Path, reference: str, title: str) -> None:
+    assert MapFolder(tmp_path, command="explain", model={"ref": reference, "sha256": ""})._title == title
