@@ -274,7 +274,7 @@ def test_a_damaged_index_is_told_without_the_words_of_its_makers(
 ) -> None:
     (file,) = (tmp_path / "features.lance" / "data").iterdir()
     file.write_bytes(b"")
-    with pytest.raises(RequestError, match=r"features\.lance' cannot be read: file size is too small$"):
+    with pytest.raises(RequestError, match=r"features\.lance' cannot be read: [a-z ]+$"):
         ph.FeatureIndex.open(tmp_path / "features.lance", net).ids()
 
 
