@@ -119,8 +119,8 @@ def _mutants(code: str, path: str) -> Iterator[tuple[Span, Mutant]]:
             for start, end in operator.mutation_positions(node):
                 occurrence = seen[name]
                 seen[name] += 1
-                if name.endswith("ExceptionReplacer") and "." in lines[start[0] - 1][start[1] : end[1]]:
-                    continue  # it cannot change a dotted name
+                if name.endswith("ExceptionReplacer") and not re.search(r"except [\w(, )]+(:| as )", lines[start[0] - 1]):
+                    continue  # it changes plain names alone
                 if not any(first <= start and end <= last for first, last in never):
                     yield (start, end), Mutant(path, start[0], begins[start[0]], name, occurrence)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import phosphene as ph
 from phosphene.errors import ModelError, RequestError
 from phosphene.evaluation import RandomMap, randomisation, trust
-from phosphene.evaluation.randomisation import compared, randomised
+from phosphene.evaluation.randomisation import Randomisation, compared, randomised
 from phosphene.evaluation.removal import asked, method_of, worth
 from phosphene.evaluation.similarity import spearman, ssim
 from phosphene.network.probe import tensors
@@ -190,3 +190,12 @@ def test_maps_that_differ_at_one_stage_alone_are_not_called_the_same(standard: p
     for nets in ([other, standard], [standard, other]):
         assert not compared(question, method, worth(question, method), [("all", net) for net in nets]).same
     assert compared(question, method, worth(question, method), [("none", standard)] * 2).same
+
+
+@pytest.mark.parametrize(("kept", "word"), [(0.6, "hardly"), (0.4, "partly"), (0.2, "notices"), (-0.9, "notices")])
+def test_a_word_says_how_much_of_a_map_is_kept_without_the_weights(kept: float, word: str) -> None:
+    found = Randomisation("mine", ("head", "all"), torch.full((1, 2), kept), torch.zeros(1, 2), False)
+    assert found.word == word
+    assert found.kept == pytest.approx(max(kept, 0))
+    assert word in found.verdict
+    assert Randomisation("mine", ("all",), torch.ones(1, 1), torch.ones(1, 1), True).word == "ignores"

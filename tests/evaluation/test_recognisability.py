@@ -43,7 +43,7 @@ def test_ranks_scores_and_probabilities_are_the_judges(judge: ph.Network) -> Non
     assert said.chosen == ("red", "red")
     torch.testing.assert_close(said.scores, torch.tensor([10.0, 6.0]))
     assert said.probabilities[1].item() == pytest.approx(math.exp(6) / (math.exp(10) + math.exp(6) + 1))
-    assert (said.top(1), said.top(2)) == (0.5, 1.0)
+    assert (said.top(), said.top(1), said.top(2)) == (0.5, 0.5, 1.0)
 
 
 def test_agreement_is_over_pictures_of_one_class(judge: ph.Network) -> None:

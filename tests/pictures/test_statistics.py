@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import phosphene as ph
 from phosphene.cli.app import main
 from phosphene.pictures.colour import image_of
 from phosphene.pictures.files import write_png
-from phosphene.pictures.statistics import SIDE, measure, statistics
+from phosphene.pictures.statistics import SIDE, Statistics, measure, statistics
 from phosphene.rendering.spectral import phase
 
 MEAN = torch.full((1, 3, SIDE, SIDE), 0.5)
@@ -75,3 +76,20 @@ def test_the_command_measures_a_folder_and_a_recipe_takes_it(tmp_path: Path, cap
 def test_a_folder_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["statistics", "nowhere"]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"basis": torch.eye(2)},
+        {"spectrum": torch.ones(3, SIDE, SIDE)},
+        {"spectrum": torch.full((3, SIDE, SIDE // 2 + 1), torch.inf)},
+    ],
+    ids=["basis", "spectrum", "infinite"],
+)
+def test_statistics_whose_parts_do_not_fit_are_refused(changed: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    whole = Statistics(torch.ones(3, SIDE, SIDE // 2 + 1), torch.zeros(3), torch.eye(3))
+    assert statistics(str(whole.save(tmp_path / "whole.safetensors"))).basis.equal(torch.eye(3))
+    path = replace(whole, **changed).save(tmp_path / "s.safetensors")
+    with pytest.raises(ph.PhospheneError, match="is not what `phosphene statistics` writes"):
+        statistics(str(path))
