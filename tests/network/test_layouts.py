@@ -162,7 +162,8 @@ class Attention(nn.Module):
         self.patch, self.act = nn.Conv2d(3, 10, 4, stride=4), nn.ReLU()
         self.tokens, self.heads, self.softmax = nn.Linear(10, 12), nn.Identity(), nn.Softmax(-1)
         self.table, self.transposed, self.mixed = nn.Embedding(2, 12), nn.Identity(), nn.Linear(12, 12)
-        self.few, self.head = nn.Identity(), nn.Linear(12, 3)
+        self.few, self.one, self.pairs = nn.Identity(), nn.Identity(), nn.Identity()
+        self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.side is not None and x.shape[-1] != self.side:
@@ -172,7 +173,10 @@ class Attention(nn.Module):
         x = self.tokens(torch.cat([torch.zeros(b, 1, 10), x], 1))
         x = x + self.table(torch.zeros(2, dtype=torch.long)).mean(0)
         heads = self.heads(x.unflatten(2, (4, 3)).movedim(2, 1))
-        x = (self.softmax(heads @ heads.mT) @ heads).movedim(1, 2).flatten(2)
+        matrix = self.softmax(heads @ heads.mT)
+        self.pairs(matrix.movedim(1, 3))
+        self.one(x[:, :1].repeat(1, 1, 2))
+        x = (matrix @ heads).movedim(1, 2).flatten(2)
         x = self.mixed(self.transposed(x.mT).mT)
         y: Tensor = self.head(self.few(x[:, :4]).mean(1))
         return y
@@ -185,8 +189,9 @@ def test_tokens_have_positions_and_matrices_between_them_have_none(side: int | N
     tokens = Grid("bnk", (4, 6), 1)
     assert found["tokens"] == Layout((25, 12), -1, tokens)
     assert found["transposed"] == Layout((12, 25), 1, Grid("bkn", (4, 6), 1))
-    assert found["softmax"] == Layout((4, 25, 25), 1, None)
-    assert (found["heads"].grid, found["few"].grid) == (None, None)
+    assert found["softmax"] == Layout((4, 25, 25), None, None)
+    assert [found[a].grid for a in ("heads", "few", "one", "pairs")] == [None] * 4
+    assert found["one"].axis == -1
     assert (found["table"].by_image, found["few"].axis) == (False, -1)
     assert found["act"] == Layout((10, 4, 6), 1, Grid("bkhw", (4, 6)))
 
@@ -275,6 +280,31 @@ def test_channels_of_volumes_are_known_and_those_of_several_branches_are_not() -
     assert ph.explain(net, PICTURES[:1], "layer:stacked").items[0].score == pytest.approx(
         float(net.features(PICTURES[:1], "stacked").sum())
     )
+
+
+@pytest.mark.parametrize("side", [None, 24])
+def test_maps_that_a_function_pools_are_known_by_their_number_of_channels(side: int | None) -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.drop, self.last, self.blocks = nn.Conv2d(3, 7, 3), nn.Dropout(), nn.Identity(), nn.Identity()
+            self.head = nn.Linear(63, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if side is not None and x.shape[-1] != side:
+                raise ValueError("another size")
+            x = self.drop(torch.nn.functional.adaptive_avg_pool2d(self.conv(x), 3))
+            self.last(x.permute(0, 2, 3, 1))
+            self.blocks(x[:, :4].repeat(1, 1, 1, 2))
+            y: Tensor = self.head(x.flatten(1))
+            return y
+
+    net = ph.Network(Pooled(), P)
+    found = net.layouts(net.calls)
+    assert found["drop"] == Layout((7, 3, 3), 1, Grid("bkhw", (3, 3)))
+    assert found["last"] == Layout((3, 3, 7), -1, Grid("bhwk", (3, 3)))
+    assert (found["blocks"].axis, found["blocks"].grid) == (None, None)
 
 
 def test_a_plain_network_is_not_run_again_to_know_its_layouts() -> None:

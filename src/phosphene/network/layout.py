@@ -107,7 +107,7 @@ class Layouts:
     def _axis(self, kind: Axes | None, address: str, shape: tuple[int, ...]) -> int | None:
         if kind is not None:
             return 1 if kind in ("bkhw", "bkn") else -1
-        if len(shape) > 4 and not self._is_channels_first(address):
+        if len(shape) > 3 and not self._is_channels_first(address):
             return 1 if self.shapes.get(address, shape) in self._volumes else None
         if len(shape) != 3 or shape[2] == 1 or self._is_channels_first(address):
             return 1
@@ -136,8 +136,9 @@ class Layouts:
             return self._unmoved_map(shape) if len(shape) == 4 else self._unmoved_tokens(address, shape)
         moved = {i for i in range(1, len(shape)) if larger[i] != shape[i]}
         if not moved:
-            known = self._is_known_map(shape) if len(shape) == 4 else 1 in self.sides and shape[1:] in self._signals
-            return ("bkhw" if len(shape) == 4 else "bkn") if known else None
+            if len(shape) == 4:
+                return "bkhw" if self._is_known_map(shape) else self._by_channels(shape)
+            return "bkn" if 1 in self.sides and shape[1:] in self._signals else None
         if len(shape) == 3:
             return "bnk" if moved == {1} else "bkn" if moved == {2} else None
         if any(larger[i] > _GROWTH * shape[i] for i in moved):
@@ -173,22 +174,27 @@ class Layouts:
 
     def _unmoved_map(self, shape: tuple[int, ...]) -> Axes | None:
         """Of a layer (b, ., ., .) in a network that takes no larger picture."""
-        if shape[2] == shape[3] and shape[2] in self._token_counts:
+        if any(h == w and h in self._token_counts for h, w in (shape[1:3], shape[2:])):
             return None
         if self._is_known_map(shape):
             return "bkhw"
         if (shape[1], shape[2]) in self._merged_sizes:
             return "bhwk"
-        grid = map_of(shape[1:], self.sides)
-        return grid.layout if grid is not None else None
+        grid = None if self._merged_sizes else map_of(shape[1:], self.sides)
+        return grid.layout if grid is not None else self._by_channels(shape)
+
+    def _by_channels(self, shape: tuple[int, ...]) -> Axes | None:
+        """Of maps of no size that a convolution gave (pooled by a function): the axis that is as long as channels elsewhere."""
+        first, last = (shape[axis] in self._channel_counts for axis in (1, 3))
+        return None if first == last else "bkhw" if first else "bhwk"
 
     def _unmoved_tokens(self, address: str, shape: tuple[int, ...]) -> Axes | None:
         """Of a layer (b, ., .) in a network that takes no larger picture."""
         if self._is_channels_first(address) and 1 in self.sides:
             return "bkn"
         known = self._map_sizes(self.sides)
-        rows, columns = (grid_among(known, count) for count in shape[1:])
-        if rows is columns is None:
+        rows, columns = (grid_among(known, count) if shape[1] > 1 else None for count in shape[1:])
+        if not known and shape[1] > 1:
             rows, columns = (tokens_of(count, self.sides) for count in shape[1:])
         if self._is_channels_first(address):
             rows = None
@@ -212,13 +218,17 @@ class Layouts:
         return frozenset(half for size in self._map_sizes(self.sides) for half in halves(size))
 
     @cached_property
+    def _channel_counts(self) -> frozenset[int]:
+        return frozenset(s[1] for a, s in self.shapes.items() if len(s) == 4 and self._is_channels_first(a))
+
+    @cached_property
     def _token_counts(self) -> frozenset[int]:
         return frozenset(shape[1] for shape in self.shapes.values() if len(shape) == 3)
 
     @cached_property
     def _volumes(self) -> frozenset[tuple[int, ...]]:
-        """Shapes (b, k, d, h, w) that channels-first modules give."""
-        return frozenset(s for a, s in self.shapes.items() if len(s) > 4 and self._is_channels_first(a))
+        """Shapes (b, k, …) of three axes or more that channels-first modules give."""
+        return frozenset(s for a, s in self.shapes.items() if len(s) > 3 and self._is_channels_first(a))
 
     @cached_property
     def _signals(self) -> frozenset[tuple[int, ...]]:
