@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
+import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from tokenize import TokenError
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +23,11 @@ from .words import quoted
 
 LEAST_COSINE = 0.1  # keeps a gradient where f points away from v
 LARGEST_VECTOR = 1 << 20  # numbers in a direction
+# What NumPy raises for damaged files: its heads are Python's own literals.
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
+    *(TokenError, zipfile.BadZipFile, struct.error),
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +76,13 @@ def _read(path: str | Path) -> np.ndarray:
     file = Path(path)
     try:
         usable = file.suffix == ".npy" and file.is_file() and file.stat().st_size <= 16 * LARGEST_VECTOR
-        read: np.ndarray | None = np.load(file, allow_pickle=False) if usable else None
-    except (OSError, ValueError, EOFError) as error:
+        read: Any = None
+        if usable:
+            with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):  # of heads as Python 2 wrote them
+                read = np.load(stream, allow_pickle=False)
+    except _DAMAGE as error:
         raise RequestError(f"direction {shown(str(path))} cannot be read: {first_line(error)}") from error
-    if read is None:
+    if not isinstance(read, np.ndarray):  # an archive of several, too
         raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
     return read
 

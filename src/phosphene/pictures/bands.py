@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +23,12 @@ _DEFLATE = (8, 32946)
 _BY_LIBTIFF = (5, 32773)  # LZW, PackBits: streams of bytes whatever their bands, which libtiff unpacks
 _KINDS = {1: "u", 2: "i", 3: "f"}  # SampleFormat
 
+# What NumPy raises for damaged files: its heads are Python's own literals.
+NPY_DAMAGE = (
+    *(OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
+    *(TokenError, zipfile.BadZipFile, struct.error),
+)
+
 
 def read_npy(file: Path | BinaryIO, name: str, channels: int | None, most_pixels: int) -> Array:
     """A plain array (h, w), (c, h, w) or (h, w, c); objects are never unpickled."""
@@ -29,7 +37,7 @@ def read_npy(file: Path | BinaryIO, name: str, channels: int | None, most_pixels
             array = np.load(file, mmap_mode="r", allow_pickle=False)  # the size is known before anything is read
         else:
             array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError, RecursionError) as error:
+    except NPY_DAMAGE as error:
         reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error).strip().split("\n")[0][:120]
         raise PictureError(f"picture {name} cannot be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
