@@ -184,3 +184,10 @@ def test_vectors_that_are_all_equal_lie_in_one_point_and_explain_nothing() -> No
     points, shares = pca(torch.ones(4, 3))
     assert points.abs().max() == 0
     assert shares == (0, 0)
+
+
+def test_vectors_of_one_number_lie_on_a_line_of_the_plane() -> None:
+    points, shares = pca(torch.tensor([[1.0], [2.0], [6.0]]))
+    assert points[:, 0].tolist() == pytest.approx([-2, -1, 3])
+    assert points[:, 1].tolist() == [0, 0, 0]
+    assert shares[0] == pytest.approx(1)

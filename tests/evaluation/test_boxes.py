@@ -12,10 +12,10 @@ import phosphene as ph
 from phosphene.errors import RequestError
 from phosphene.evaluation import localisation_error, max_box_acc, pointing_game
 from phosphene.evaluation.boxes import box_accuracy, met
-from phosphene.evaluation.localised import Case, Locating, centred, localised
+from phosphene.evaluation.localised import Case, Locating, _Found, centred, localised
 from phosphene.localisation.boxes import boxes_of
 from phosphene.localisation.locate import locate
-from phosphene.localisation.threshold import mask_of
+from phosphene.localisation.threshold import SWEEP, mask_of
 from tests.localisation.blobs import blob, heatmap
 
 TRUE = torch.tensor([[0.0, 0, 10, 10]])
@@ -192,3 +192,13 @@ def test_a_component_of_exactly_the_least_share_is_kept() -> None:
     mask[0, :4] = mask[4, :2] = True
     assert len(boxes_of(mask, 5, 0.5)) == 2
     assert len(boxes_of(mask, 5, 0.51)) == 1
+
+
+def test_of_the_first_guesses_of_each_photograph_any_may_be_right() -> None:
+    guesses = [torch.tensor(one) for one in ([True, False, False], [False, False, True], [False, True, False])]
+    overlaps = [torch.zeros(len(SWEEP))] * 3
+    found = _Found(Locating("cam", "cam"), [True, False, False], guesses, [True, True, False], overlaps, overlaps)
+    row = found.row(top=2)
+    assert row.top1 == pytest.approx(2 / 3)
+    assert row.top5 == pytest.approx(1 / 3)
+    assert found.row(top=3).top5 == 0

@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import phosphene as ph
 from phosphene.errors import PictureError
+from phosphene.exemplars import sheet
 from phosphene.exemplars.examples import Examples
 from phosphene.exemplars.patches import original_box
 from phosphene.network.preprocess import Placing
@@ -155,3 +157,18 @@ def test_a_picture_that_changed_since_the_scan_is_refused() -> None:
     data[int(found.indices[0, 0])] = torch.rand(3, 10, 10)
     with pytest.raises(PictureError, match="has 10×10 pixels and had 40×40"):
         found.patches()
+
+
+def test_what_stands_at_the_head_of_a_row_is_cut_where_it_does_not_fit(
+    standard: ph.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(sheet, "_facts", lambda *_: ["channel 3", "a.very.long.address." * 9 + "end"])
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, *_: lines.append(text))
+    found = ph.examples(standard, torch.rand(4, 3, 32, 32), "channel:stage1.0:3", top=1)
+    sheet._headed(found, 0, Image.new("RGB", (150, 90)))
+    whole, cut = lines
+    assert whole == "channel 3"
+    assert cut.startswith("…")
+    assert cut.endswith(".end")
+    assert 10 < len(cut) < 60

@@ -306,3 +306,10 @@ def test_an_index_and_a_name_of_the_same_digits_are_two_classes() -> None:
 def test_rows_that_sum_to_one_with_negative_numbers_are_no_probabilities() -> None:
     assert _ending_by_numbers(torch.tensor([[1.5, -0.5], [0.5, 0.5]])) is None
     assert _ending_by_numbers(torch.tensor([[0.75, 0.25], [0.5, 0.5]])) == "softmax"
+
+
+def test_of_several_vectors_of_a_squeezed_batch_the_one_of_all_classes_is_meant() -> None:
+    scores, features = torch.rand(5), torch.rand(7)
+    assert unpack((features, scores), None, 1, 5).equal(scores[None])
+    with pytest.raises(OutputError):
+        unpack((features, scores), None, 1, 6)
