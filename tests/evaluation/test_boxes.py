@@ -60,6 +60,7 @@ def test_the_error_grows_with_the_overlap_asked_for() -> None:
     ("wrong", "words"),
     [
         (lambda: localisation_error(torch.zeros(4), []), r"boxes are \(4,\)"),
+        (lambda: localisation_error(TRUE, [TRUE], least=-0.1), "least is -0.1"),
         (lambda: localisation_error(TRUE, []), "true boxes of 0 pictures for 1"),
         (lambda: localisation_error(TRUE, [torch.zeros(0, 4)]), "a picture has no true box"),
         (lambda: localisation_error(TRUE, [TRUE], labels=torch.tensor([1])), "classes and labels belong together"),

@@ -228,3 +228,11 @@ def test_an_image_has_the_outline_of_its_mask_but_for_who_wants_none() -> None:
     with_outline, without = found.image(contour=True), found.image(contour=False)
     assert found.image().tobytes() == with_outline.tobytes()
     assert with_outline.tobytes() != without.tobytes()
+
+
+@pytest.mark.parametrize("threshold", [0.2, "otsu", "mean"])
+@pytest.mark.parametrize("top", [0.0, -1.0])
+def test_a_map_that_is_nowhere_positive_exceeds_no_level(threshold: float | str, top: float) -> None:
+    values = torch.tensor([[top, -2.0], [-3.0, -4.0]])
+    assert level_of(values, threshold) == float("inf")
+    assert not mask_of(values, threshold).any()
