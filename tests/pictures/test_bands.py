@@ -15,6 +15,7 @@ from PIL import Image
 
 import phosphene as ph
 from phosphene.errors import PhospheneError, PictureError
+from phosphene.pictures.reading import decode
 
 BANDS = np.arange(6 * 7 * 9, dtype=np.uint8).reshape(6, 7, 9) % 251
 
@@ -212,3 +213,13 @@ def test_other_predictors_are_named(tmp_path: Path, tags: dict[str, Any]) -> Non
     (tmp_path / "a.tif").write_bytes(tiff(BANDS, **tags))
     with pytest.raises(PictureError, match="predictor 7; none, 2 of whole numbers or 3 of real ones is needed"):
         ph.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["npy", "tif"])
+def test_bands_of_a_stream_are_those_of_a_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, BANDS)
+    else:
+        path.write_bytes(tiff(BANDS))
+    assert decode(io.BytesIO(path.read_bytes()), "a").equal(ph.read(path))
