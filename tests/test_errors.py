@@ -121,3 +121,10 @@ def test_an_unknown_name_is_told_across_processes() -> None:
 def test_a_full_disk_is_no_fault_of_the_request(error: Exception, status: int, reason: str) -> None:
     found = FolderError.of("'out'", error)
     assert (str(found), found.status) == (f"'out' cannot be written: {reason}", status)
+
+
+def test_names_of_anyones_are_told_on_one_line() -> None:
+    error = UnknownNameError("class", "x", ["a\nb\x1b[31m", "y" * 1000])
+    assert "'a\\nb\\x1b[31m'" in str(error)
+    assert len(str(error)) < 200
+    assert error.near[0] in ("a\nb\x1b[31m", "y" * 1000)

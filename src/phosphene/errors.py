@@ -45,7 +45,8 @@ class UnknownNameError(PhospheneError, LookupError):
 
     def __init__(self, kind: str, given: object, known: Iterable[str], hint: str = "") -> None:
         self.near = nearest(str(given), known)
-        right = f"nearest: {', '.join(self.near)}" if self.near else f"there is no {kind} at all"
+        near = ", ".join(name if name.isprintable() and len(name) <= SHOWN else shown(name) for name in self.near)
+        right = f"nearest: {near}" if near else f"there is no {kind} at all"
         super().__init__(f"no {kind} {shown(given)}; {right}{'. ' + hint if hint else ''}")
 
     def __reduce__(self) -> tuple[Any, ...]:

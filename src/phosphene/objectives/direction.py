@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import struct
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +25,7 @@ LARGEST_VECTOR = 1 << 20  # numbers in a direction
 # What NumPy raises for damaged files: its heads are Python's own literals.
 _DAMAGE = (
     *(OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
-    *(TokenError, zipfile.BadZipFile, struct.error),
+    *(TokenError, struct.error),
 )
 
 
@@ -76,13 +75,13 @@ def _read(path: str | Path) -> np.ndarray:
     file = Path(path)
     try:
         usable = file.suffix == ".npy" and file.is_file() and file.stat().st_size <= 16 * LARGEST_VECTOR
-        read: Any = None
+        read: np.ndarray | None = None
         if usable:
             with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):  # of heads as Python 2 wrote them
-                read = np.load(stream, allow_pickle=False)
+                read = np.load(stream, allow_pickle=False) if stream.read(6) == b"\x93NUMPY" and not stream.seek(0) else None
     except _DAMAGE as error:
         raise RequestError(f"direction {shown(str(path))} cannot be read: {first_line(error)}") from error
-    if not isinstance(read, np.ndarray):  # an archive of several, too
+    if read is None:
         raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
     return read
 

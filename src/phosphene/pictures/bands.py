@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 from tokenize import TokenError
@@ -26,7 +25,7 @@ _KINDS = {1: "u", 2: "i", 3: "f"}  # SampleFormat
 # What NumPy raises for damaged files: its heads are Python's own literals.
 NPY_DAMAGE = (
     *(OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
-    *(TokenError, zipfile.BadZipFile, struct.error),
+    *(TokenError, struct.error),
 )
 
 
