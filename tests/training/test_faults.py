@@ -395,3 +395,13 @@ def test_a_drawing_s_time_is_that_of_four_steps_and_of_each_further_one(monkeypa
     monkeypatch.setattr(type(subject), "_rendered", lambda *_: None)
     subject._recipe = subject._recipe.replace(steps=8)
     assert subject.rehearse(subject.net, [0]) == pytest.approx(8)
+
+
+@pytest.mark.parametrize(("event", "put_off"), [("step", 1), ("epoch", 1), ("val", 1), ("test", 0)])
+def test_only_the_pictures_of_a_test_are_drawn_over_budget(tmp_path: Path, event: Any, put_off: int) -> None:
+    watch = small.watch(small.network()[1]).on_val().to_file(tmp_path / "{index}.png")
+    watch.for_loop().val()
+    watch.budget(1e-9)
+    watch._answer(ph.training.Moment(event, 0, 9))
+    assert (watch.put_off, watch.drawings) == (put_off, 2 - put_off)
+    watch.close(finished=False)
