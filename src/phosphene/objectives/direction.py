@@ -74,16 +74,18 @@ def direction(address: str, vector: Sequence[float] | np.ndarray | Tensor | str 
 def _read(path: str | Path) -> np.ndarray:
     file = Path(path)
     try:
-        usable = file.suffix == ".npy" and file.is_file() and file.stat().st_size <= 16 * LARGEST_VECTOR
-        read: np.ndarray | None = None
-        if usable:
-            with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):  # of heads as Python 2 wrote them
-                read = np.load(stream, allow_pickle=False) if stream.read(6) == b"\x93NUMPY" and not stream.seek(0) else None
+        if file.suffix != ".npy" or not file.is_file() or file.stat().st_size > 16 * LARGEST_VECTOR:
+            raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
+        with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):  # of heads as Python 2 wrote them
+            if stream.read(6) != b"\x93NUMPY":  # an archive would be opened too
+                raise ValueError("it does not begin as a .npy file")
+            stream.seek(0)
+            array: np.ndarray = np.load(stream, allow_pickle=False)
+    except RequestError:
+        raise
     except _DAMAGE as error:
         raise RequestError(f"direction {shown(str(path))} cannot be read: {first_line(error)}") from error
-    if read is None:
-        raise RequestError(f"direction {shown(str(path))} is not a .npy file of up to {LARGEST_VECTOR} numbers")
-    return read
+    return array
 
 
 def _vector(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float, ...]:
