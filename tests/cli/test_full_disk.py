@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,4 +43,6 @@ def test_a_full_disk_is_status_1_in_one_sentence(phosphene: Phosphene, line: str
     last = ran.err.splitlines()[-1]
     assert last.startswith("phosphene: ")
     assert last.endswith((": File too large", ": disk is full", ": disk I/O error"))
-    assert [file.name for file in Path().rglob("*") if file.suffix not in (".png", ".db") and file.is_file()] == []
+    written = [file for file in Path().rglob("*") if file.is_file() and file.suffix not in (".png", ".db")]
+    assert {file.name for file in written} <= {"run.json"}
+    assert all(json.loads(file.read_text())["items"] == [] for file in written)
