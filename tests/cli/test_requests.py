@@ -238,3 +238,9 @@ def test_any_reference_is_opened_or_refused(capsys: pytest.CaptureFixture[str], 
 def test_any_size_is_taken_or_refused(text: str) -> None:
     with suppress(RequestError):
         assert size_of(text) is not None
+
+
+def test_a_group_of_commands_without_one_shows_its_help(phosphene: Phosphene) -> None:
+    ran = phosphene("evaluate")
+    assert ran.status == 2
+    assert "trust" in ran.out

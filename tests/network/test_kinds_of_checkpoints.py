@@ -81,6 +81,7 @@ def test_of_several_sets_of_weights_none_is_guessed(tmp_path: Path, one: str, tw
     with pytest.raises(WeightsError, match=rf"2 sets of weights that fit: .*{one}.*Choose one, as in &state=") as caught:
         taken(tmp_path, content)
     assert two in str(caught.value)
+    assert f"&state={max(one, two)}" in str(caught.value)
     assert same(taken(tmp_path, content, one)[0])
     assert same(taken(tmp_path, content, two)[0], OTHER)
     with pytest.raises(WeightsError, match="no weights of Sequential under 'other'"):

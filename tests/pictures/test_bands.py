@@ -43,12 +43,16 @@ def tiff(
     order: Any = "<",
     pillow: tuple[int, str] | None = None,
     predictor: int = 1,
+    tile: int = 0,
 ) -> bytes:
-    """A TIFF of bands (c, h, w), as other programs write it."""
+    """A TIFF of bands (c, h, w), as other programs write it, in strips of rows or in square tiles."""
     c, h, w = array.shape
     kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     array = array.astype(array.dtype.newbyteorder(order))
     blocks = [array[k : k + 1, top : top + rows] for k in range(c) for top in range(0, h, rows)] if planar else None
+    if tile:
+        whole = np.pad(array, ((0, 0), (0, -h % tile), (0, -w % tile)))
+        blocks = [whole[:, y : y + tile, x : x + tile] for y in range(0, h, tile) for x in range(0, w, tile)]
     blocks = blocks or [array[:, top : top + rows] for top in range(0, h, rows)]
     blocks = [np.ascontiguousarray(block.transpose(1, 2, 0)) for block in blocks]
     if predictor == 2:
@@ -70,16 +74,19 @@ def tiff(
         (317, [predictor]),
         (339, [kind] * c),
     ]
+    if tile:
+        numbers = {273: 324, 278: 323, 279: 325}
+        tags = sorted([(numbers.get(tag, tag), [tile] if tag == 278 else values) for tag, values in tags] + [(322, [tile])])
     start = 8 + 2 + 12 * len(tags) + 4
     extra, offset, places = b"", start, []
-    total = sum(4 * max(len(v), len(strips) if t == 273 else 0) for t, v in tags)
+    total = sum(4 * max(len(v), len(strips) if t in (273, 324) else 0) for t, v in tags)
     at = start + total
     for strip in strips:
         places.append(at)
         at += len(strip)
     entries = b""
     for tag, values in tags:
-        values = places if tag == 273 else values
+        values = places if tag in (273, 324) else values
         packed = struct.pack(f"{order}{len(values)}I", *values)
         if len(values) == 1:
             entries += struct.pack(f"{order}HHI", tag, 4, 1) + packed
@@ -223,3 +230,9 @@ def test_bands_of_a_stream_are_those_of_a_file(tmp_path: Path, kind: str) -> Non
     else:
         path.write_bytes(tiff(BANDS))
     assert decode(io.BytesIO(path.read_bytes()), "a").equal(ph.read(path))
+
+
+@pytest.mark.parametrize("tile", [2, 4, 16])
+def test_tiles_are_cut_at_the_border(tmp_path: Path, tile: int) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(BANDS, tile=tile))
+    assert torch.equal(ph.read(tmp_path / "a.tif")[0], torch.from_numpy(BANDS) / 255)
