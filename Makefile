@@ -23,7 +23,7 @@ test-slow: $(READY)  ## the long checks
 mutants: $(READY)  ## 300 small faults put into src at random places: how many the tests notice (hours)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cosmic-ray
 	$(BIN)/pytest -m "not slow" --cov --cov-context=test --cov-report=
-	$(BIN)/python -m bench.mutants --check 92
+	$(BIN)/python -m bench.mutants
 
 lint: $(READY)  ## static checks
 	$(BIN)/ruff check .
