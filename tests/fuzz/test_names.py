@@ -49,7 +49,7 @@ def files_of(place: Path) -> list[Path]:
     return [Path(root, name) for root, _, names in os.walk(place) for name in names]
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_folders_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """What is written lies in the folder that was named, and is whole."""
     draw = random.Random(43)
