@@ -189,7 +189,7 @@ def test_a_size_that_does_not_run_is_said_with_the_shape() -> None:
     net = network("inplace")
     with pytest.raises(ModelError, match=r"Sequential does not run on pictures \(1, 3, 20, 20\): mat1 and mat2 shapes"):
         net.scores(torch.rand(1, 3, 20, 20))
-    with pytest.raises(ModelError, match=r"does not run on pictures \(2, 3, 2, 2\)"):
+    with pytest.raises(ModelError, match=r"does not run on pictures \(1, 3, 2, 2\)"):
         net.layers(size=2)
 
 

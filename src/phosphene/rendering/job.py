@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import Interrupted, RequestError
+from ..errors import Interrupted, PictureError, RequestError, first_line, shown
 from ..network import prepared
 from ..network.compiling import Compile, check
 from ..network.network import Network, Read
@@ -19,7 +21,6 @@ from ..objectives.expression import Objective, values
 from ..objectives.likeness import file_of
 from ..objectives.spec import coerce
 from ..objectives.units import OUTPUT, ClassUnit
-from ..pictures.colour import picture_sha256
 from ..pictures.reading import read
 from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
@@ -112,7 +113,7 @@ class Job:
         return {
             "objectives": [item.text for item in self.items],
             "recipe": self.recipe.to_dict(),
-            "files": [picture_sha256(read(file)) for file in self.recipe.canvas.files],
+            "files": [_file_sha256(file) for file in self.recipe.canvas.files],
             "size": list(self.size),
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
@@ -236,6 +237,15 @@ def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, st
         return net.features(fitting.fit(photo), address)
 
     return features
+
+
+def _file_sha256(file: str) -> str:
+    """Of a photograph or statistics that a canvas begins with."""
+    try:
+        with Path(file).open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{shown(file)} cannot be read: {first_line(error)}") from error
 
 
 def _stopped(record: Record, where: str) -> Record:
