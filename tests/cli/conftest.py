@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +67,9 @@ def phosphene(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         return Ran(status, *capsys.readouterr())
 
     return run
+
+
+def contents(folder: str | Path) -> dict[str, Any]:
+    """Every file of a folder; of run.json what it says, but for the time that it took."""
+    found: dict[str, Any] = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return found | {"run.json": json.loads(found["run.json"]) | {"seconds": None}}

@@ -14,7 +14,7 @@ from phosphene.cli import making
 from phosphene.pictures import files
 from phosphene.pictures.reading import read
 
-from .conftest import Phosphene
+from .conftest import Phosphene, contents
 
 DREAM = ("dream", "-m", "demo:robust", "--layer", "stage3.0", "--octaves", "2", "--steps", "2", "-o", "out")
 
@@ -102,9 +102,18 @@ def test_ctrl_c_keeps_what_was_dreamt_and_says_what_is_missing(
         if step == 2 and Path("out/a.png").is_file():  # in the second dream
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(making.Bar, "on_step", pressed)
-    ran = phosphene(*DREAM, "a.png", "b.png")
+    with monkeypatch.context() as during:
+        during.setattr(making.Bar, "on_step", pressed)
+        ran = phosphene(*DREAM, "a.png", "b.png")
     assert ran.err.splitlines()[:2] == ["rendering 1 to 1 of 1, 4 steps"] * 2
     assert ran.status == 1
     assert "interrupted: 1 of 2 pictures are finished in out; " in ran.err
     assert "missing b.png (run.json lists them)" in ran.err
+    assert [item["finished"] for item in json.loads(Path("out/run.json").read_text())["items"]] == [True, False]
+    ran = phosphene(*DREAM, "a.png", "b.png")
+    assert ran.err.splitlines() == [
+        "resumed: 1 of 2 pictures is in out already, of the same request",
+        "rendering 1 to 1 of 1, 4 steps",
+    ]
+    phosphene(*DREAM, "a.png", "b.png", "-o", "whole")
+    assert contents("out") == contents("whole")

@@ -6,21 +6,23 @@ import json
 import re
 import struct
 import zlib
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import phosphene as ph
 from phosphene.cli import explain as command
 from phosphene.pictures import files
 
-from .conftest import Phosphene
+from .conftest import Phosphene, contents
 
 ROBUST = ("explain", "-m", "demo:robust")
+measuring: Any = import_module("phosphene.evaluation.trust")  # the package's attribute of this name is the function
 
 
 def noise(width: int = 50, height: int = 40, seed: int = 0) -> Image.Image:
@@ -310,7 +312,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_what_is_missing(
     monkeypatch.setattr(command, "AT_ONCE", 1)
     real, calls = command._Asking.of, list[Any]()
 
-    def interrupted(asking: Any, photos: dict[str, torch.Tensor]) -> Any:
+    def interrupted(asking: Any, photos: Any) -> Any:
         if len(calls) == after:
             raise KeyboardInterrupt
         calls.append(photos)
@@ -324,9 +326,80 @@ def test_ctrl_c_keeps_what_is_finished_and_says_what_is_missing(
     if not after:
         assert (ran.line, Path("out").exists()) == ("phosphene: interrupted", False)
         return
-    assert ran.line == "interrupted: out holds 1 map; missing are those of b.png, c.png (run.json lists them)"
+    missing = "missing are those of b.png, c.png (run.json lists them)"
+    assert ran.line == f"interrupted: out holds 1 map; {missing}; the same line goes on"
     assert said()["missing"] == ["b.png", "c.png"]
     assert Path("out/contact_sheet.png").is_file()
+
+
+PHOTOS = ("a.png", "b.txt", "c.png", "d.png", "e.png")
+
+
+def half_explained(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """Explains four photographs and one that is none into `whole`, and into `out` up to Ctrl-C in the second two."""
+    monkeypatch.setattr(command, "AT_ONCE", 2)
+    for k, name in enumerate(PHOTOS):
+        noise(seed=k).save(name, "PNG")
+    Path("b.txt").write_text("no picture")
+    phosphene(*ROBUST, *PHOTOS, *more, "-o", "whole")
+    of = command._Asking.of
+
+    def stopped(self: Any, photos: Any) -> Any:
+        if "d.png" in photos:
+            raise KeyboardInterrupt
+        return of(self, photos)
+
+    with monkeypatch.context() as during:
+        during.setattr(command._Asking, "of", stopped)
+        assert phosphene(*ROBUST, *PHOTOS, *more, "-o", "out").status == 1
+
+
+@pytest.mark.parametrize(
+    "more", [("--method", "guided_backprop", "--method", "smoothgrad", "--contour"), ("-c", "cat", "-c", "dog")]
+)
+def test_the_same_line_goes_on_and_ends_in_the_same_files(
+    phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    half_explained(phosphene, monkeypatch, *more)
+    asked = list[Any]()
+    of = command._Asking.of
+
+    def of_these(self: Any, photos: Any) -> Any:
+        asked.append(list(photos))
+        return of(self, photos)
+
+    monkeypatch.setattr(command._Asking, "of", of_these)
+    ran = phosphene(*ROBUST, *PHOTOS, *more, "-o", "out")
+    assert ran.err.splitlines()[0] == "resumed: 2 of 5 photographs are in out already, of the same request"
+    assert asked == [["d.png", "e.png"]]
+    assert contents("out") == contents("whole")
+
+
+def test_what_was_lost_or_changed_is_made_again(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_explained(phosphene, monkeypatch)
+    (first,) = Path("out").glob("a-*.png")
+    (array,) = Path("out").glob("c-*.npy")
+    first.write_bytes(next(Path("out").glob("c-*.png")).read_bytes())
+    array.unlink()
+    phosphene(*ROBUST, *PHOTOS, "-o", "out")
+    assert contents("out") == contents("whole")
+
+
+def test_another_photograph_under_the_name_is_another_request(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_explained(phosphene, monkeypatch)
+    noise(seed=9).save("a.png")
+    ran = phosphene(*ROBUST, *PHOTOS, "-o", "out")
+    assert ran.err.splitlines()[0] == "note: the unfinished run in out was of another request, and is not resumed"
+    assert said()["items"][0]["score"] != said("whole")["items"][0]["score"]
+
+
+def test_trust_is_measured_again(phosphene: Phosphene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phosphene.cli.trust.MOST", 1)
+    monkeypatch.setattr(measuring, "trust", partial(measuring.trust, stages=0))
+    half_explained(phosphene, monkeypatch, "--trust", "-c", "cat")
+    ran = phosphene(*ROBUST, *PHOTOS, "--trust", "-c", "cat", "-o", "out")
+    assert "3 more maps a method are not measured" in ran.out
+    assert contents("out") == contents("whole")
 
 
 def test_rerun_refuses_a_map_in_one_line(phosphene: Phosphene) -> None:

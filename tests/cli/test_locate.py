@@ -17,7 +17,7 @@ from phosphene.cli import boxes as table
 from phosphene.cli import locate as command
 from phosphene.pictures import files
 
-from .conftest import Phosphene
+from .conftest import Phosphene, contents
 
 ROBUST = ("locate", "-m", "demo:robust")
 HEAD = "file,class,left,top,right,bottom\n"
@@ -96,16 +96,29 @@ def test_ctrl_c_keeps_what_is_there(phosphene: Phosphene, monkeypatch: pytest.Mo
         noise(seed=k).save(f"{k}.png")
     of = command._Asking.of
 
-    def stopped(self: Any, name: str, *pictures: Any) -> Any:
-        if name == "1.png":
+    def stopped(self: Any, photos: Any) -> Any:
+        if "1.png" in photos:
             raise KeyboardInterrupt
-        return of(self, name, *pictures)
+        return of(self, photos)
 
-    monkeypatch.setattr(command._Asking, "of", stopped)
-    ran = phosphene(*ROBUST, "0.png", "1.png", "2.png", "--method", "threshold")
+    line = (*ROBUST, "0.png", "1.png", "2.png", "--method", "threshold", "--masks")
+    with monkeypatch.context() as during:
+        during.setattr(command._Asking, "of", stopped)
+        ran = phosphene(*line)
     assert ran.status == 1
     assert "interrupted: out holds 1 picture with boxes; missing are those of 1.png, 2.png" in ran.err
     assert (len(said()["items"]), said()["missing"]) == (1, ["1.png", "2.png"])
+    asked = list[Any]()
+
+    def of_these(self: Any, photos: Any) -> Any:
+        asked.append(list(photos))
+        return of(self, photos)
+
+    monkeypatch.setattr(command._Asking, "of", of_these)
+    assert phosphene(*line).status == 0
+    assert asked == [["1.png"], ["2.png"]]
+    phosphene(*line, "-o", "whole")
+    assert contents("out") == contents("whole")
 
 
 @pytest.mark.parametrize(

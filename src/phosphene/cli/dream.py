@@ -93,8 +93,11 @@ def dream(
     told = {"guide": None if guide is None else str(guide), "size": size, "animate": animate}
     told |= {"range": value_range} if value_range else {}
 
+    from ..objectives.spec import coerce
     from ..results.dreamt import DreamFolder
+    from .resuming import request_of, tell_resumed
 
+    request = {"objective": str(coerce(text).inlined()), **asked, **told}
     run = DreamFolder(
         out,
         command="dream",
@@ -102,7 +105,9 @@ def dream(
         device=str(net.device),
         arguments={"photos": names, "objective": text, **asked, **told},
         wanted=names,
+        request=request_of(net, photographs=[*photos, *([guide] if guide else [])], **request),
     )
+    tell_resumed(run, len(names) - len(run.missing), len(names), "picture")
     settings = {name: value for name, value in asked.items() if value is not None} | {"guide": leading}
 
     def read(name: str) -> Tensor:
@@ -148,16 +153,16 @@ def _dreamt(
     from .making import Bar, progress_bar
     from .stopping import whole
 
-    wanted = run.missing
     with progress_bar() as progress:
-        for name in wanted:
+        for name in run.missing:
             try:
                 made = verb(net, read(name), objective, observers=(Bar(progress),), **settings)
                 with whole():
                     run.add_dream(made, name, animate=animate)
             except KeyboardInterrupt as stop:
-                progress.stop()
-                typer.echo(_interrupted(run, stop, name, len(wanted), animate), err=True)
+                with whole():
+                    progress.stop()
+                    typer.echo(_interrupted(run, stop, name, animate), err=True)
                 return 1
             for note in made.notes:
                 typer.echo(f"note: {name}: {note}", err=True)
@@ -166,17 +171,19 @@ def _dreamt(
     return 0
 
 
-def _interrupted(run: DreamFolder, stop: BaseException, name: str, wanted: int, animate: str | None) -> str:
-    """Saves what was begun; gives what is to be said."""
+def _interrupted(run: DreamFolder, stop: BaseException, name: str, animate: str | None) -> str:
+    """Save what was begun; gives the message."""
+    from .resuming import GOES_ON
+
     begun = getattr(stop, "partial", None)
-    said = ""
+    unfinished = ""
     if begun is not None and len(begun.history):
         saved = run.add_dream(begun, name, animate=animate)
-        said = f"{saved.name} is what there was of {name}, {begun.notes[0]}; "
+        unfinished = f"{saved.name} is what there was of {name}, {begun.notes[0]}; "
     run.finish()
     few = ", ".join(run.missing[:5]) + (", …" if len(run.missing) > 5 else "")
-    finished = wanted - len(run.missing)
-    return f"interrupted: {finished} of {wanted} pictures are finished in {run.path}; {said}missing {few} (run.json lists them)"
+    finished = f"{len(run.wanted) - len(run.missing)} of {len(run.wanted)} pictures are finished in {run.path}"
+    return f"interrupted: {finished}; {unfinished}missing {few} (run.json lists them); {GOES_ON}"
 
 
 def _shrunk(photo: Tensor, size: int | None) -> Tensor:

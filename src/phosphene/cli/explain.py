@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import PictureError, RequestError
+from ..errors import RequestError
 from . import options
-from .photographs import asked_of, files_in, none_of, readable, tell_notes
+from .photographs import Asking, Photo, asked_of, files_in, tell_notes
+from .resuming import request_of
 from .trust import Trusting
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from rich.progress import Progress
 
-    from ..network.network import Network
-    from ..objectives.expression import Objective
     from ..results.heatmap import Heatmap
     from ..results.map_folder import MapFolder
     from ..results.method import Method
@@ -77,6 +76,7 @@ def explain(
     black_white = options.range_of(value_range)
     paths = files_in(photos, out)
     net = options.opened(model, device)
+    asked = asked_of(net, classes, objectives)
 
     from ..results.map_folder import MapFolder
 
@@ -91,47 +91,85 @@ def explain(
         "trust": trust,
         "seed": seed,
     } | ({"range": value_range} if value_range else {})
-    asking = _Asking(net, found, asked_of(net, classes, objectives), seed, chunk, black_white)
-
-    def folder() -> MapFolder:
-        return MapFolder(
-            out,
-            command="explain",
-            model=net.identity(),
-            device=str(net.device),
-            arguments=told,
-            wanted=[str(path) for path in paths],
-            contour=contour,
-        )
-
+    request = request_of(net, photographs=paths, **told | {"photos": None})
+    about: dict[str, Any] = {
+        "command": "explain",
+        "model": net.identity(),
+        "device": str(net.device),
+        "arguments": told,
+        "wanted": [str(path) for path in paths],
+        "request": request | {"objectives": [str(one.inlined()) for one in asked]},
+        "contour": contour,
+    }
     trusting = Trusting(net, found, seed, chunk) if trust else None
-    raise typer.Exit(_explained(asking, paths, folder, trusting))
+    asking = _Asking(net, asked, black_white, found, seed, chunk, lambda: MapFolder(out, **about), trusting)
+    raise typer.Exit(asking.run(paths, out))
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """What is asked of every picture. objectives: none for each picture's likeliest class."""
+class _Asking(Asking["MapFolder", "list[Heatmap]"]):
+    """Maps by several methods. The answer is a Heatmap per method: the maps of each objective of the first photograph, then
+    of the second …"""
 
-    net: Network
+    doing = "explaining"
+    done = "explained"
     methods: list[Method]
-    objectives: list[Objective]
     seed: int
     chunk: int | None
-    range: tuple[float, float] | None = None
+    open: Callable[[], MapFolder]
+    trusting: Trusting | None
 
-    def of(self, photos: dict[str, Tensor]) -> list[Heatmap]:
-        """A Heatmap per method: the maps of each objective of the first picture, then of the second …"""
+    @property
+    def at_once(self) -> int:
+        return AT_ONCE
+
+    @property
+    def items(self) -> int:
+        return super().items * len(self.methods)
+
+    def folder(self) -> MapFolder:
+        return self.open()
+
+    def of(self, photos: Mapping[str, Photo]) -> list[Heatmap]:
         import torch
 
         from ..attribution.explain import explain as verb
 
         times = max(1, len(self.objectives))
-        pictures = torch.cat(list(photos.values())).repeat_interleave(times, 0)
+        pictures = torch.cat([photo.fitted for photo in photos.values()]).repeat_interleave(times, 0)
         images = [name for name in photos for _ in range(times)]
         # One for all would do with one objective; a list says the same whatever the number of pictures.
         objectives = self.objectives * len(photos) or None
         settings: dict[str, Any] = {"images": images, "seed": self.seed, "chunk": self.chunk}
         return [verb(self.net, pictures, objectives, method=method, **settings) for method in self.methods]
+
+    def save(self, run: MapFolder, answer: list[Heatmap]) -> object:
+        return run.add(answer)
+
+    def tell(self, answer: list[Heatmap]) -> None:
+        tell_notes(answer)
+
+    def count(self, run: MapFolder) -> str:
+        return f"{len(run)} map{'' if len(run) == 1 else 's'}"
+
+    def resume(self, run: MapFolder, photos: Mapping[str, Photo]) -> bool:
+        if self.trusting is None:
+            return super().resume(run, photos)
+        if self.trusting.room:  # these maps are measured, and so made again
+            run.drop(photos)
+            return False
+        resumed = super().resume(run, photos)
+        self.trusting.left_out += resumed * len(photos) * super().items
+        return resumed
+
+    def measure(self, answer: list[Heatmap], progress: Progress) -> None:
+        if self.trusting is not None:
+            self.trusting.add(answer, progress)
+
+    def finish(self, run: MapFolder) -> None:
+        if self.trusting is not None and self.trusting.said is not None:
+            run.tell("trust", self.trusting.said.to_dict())
+            self.trusting.show()
 
 
 def named_methods(names: list[str], samples: int | None) -> list[Method]:
@@ -144,70 +182,3 @@ def named_methods(names: list[str], samples: int | None) -> list[Method]:
     if not any(isinstance(method, Sampled) for method in found):
         raise RequestError(f"--samples {samples}; {', '.join(names)} take{'s' if len(names) == 1 else ''} none")
     return [find_method(method, samples) if isinstance(method, Sampled) else method for method in found]
-
-
-def _explained(asking: _Asking, paths: list[Path], folder: Callable[[], MapFolder], trusting: Trusting | None) -> int:
-    """Explain picture after picture; gives the exit status. One that cannot be read is named, and the others are done.
-
-    The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
-    """
-    from .making import progress_bar
-    from .stopping import whole
-
-    run: MapFolder | None = None
-    refused: dict[str, str] = {}
-    with progress_bar() as progress:
-        task = progress.add_task("explaining", total=len(paths))
-        try:
-            for photos in _read(asking, paths, refused):
-                heatmaps = asking.of(photos)
-                with whole():
-                    run = run or folder()
-                    run.add(heatmaps)
-                progress.advance(task, len(photos))
-                tell_notes(heatmaps)
-                if trusting is not None:
-                    trusting.add(heatmaps, progress)
-        except KeyboardInterrupt:
-            if run is None:
-                raise
-            progress.stop()
-            _finish(run, refused, trusting)
-            typer.echo(_interrupted(run), err=True)
-            return 1
-    if run is None:
-        raise PictureError(none_of(refused, "explained"))
-    _finish(run, refused, trusting)
-    typer.echo(f"{_maps(run)}, contact_sheet.png and run.json are in {run.path}/")
-    return 1 if refused else 0
-
-
-def _read(asking: _Asking, paths: list[Path], refused: dict[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Fitted pictures (1, c, h, w) by their names, some at once; why others are not there is put into `refused`."""
-    some: dict[str, Tensor] = {}
-    for name, _, picture in readable(asking.net, paths, refused, asking.range):
-        some[name] = picture
-        if len(some) == AT_ONCE:
-            yield some
-            some = {}
-    if some:
-        yield some
-
-
-def _finish(run: MapFolder, refused: dict[str, str], trusting: Trusting | None) -> None:
-    if trusting is not None and trusting.said is not None:
-        run.tell("trust", trusting.said.to_dict())
-        trusting.show()
-    for name, reason in refused.items():
-        run.failed(name, reason)
-        typer.echo(f"phosphene: {reason}", err=True)
-    run.finish()
-
-
-def _interrupted(run: MapFolder) -> str:
-    few = ", ".join(run.missing[:5]) + (", …" if len(run.missing) > 5 else "")
-    return f"interrupted: {run.path} holds {_maps(run)}; missing are those of {few} (run.json lists them)"
-
-
-def _maps(run: MapFolder) -> str:
-    return f"{len(run)} map{'' if len(run) == 1 else 's'}"

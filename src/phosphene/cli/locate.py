@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import PictureError
 from . import options
-from .photographs import asked_of, files_in, none_of, readable
+from .photographs import Asking, Photo, asked_of, files_in
+from .resuming import request_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..localisation.folder import BoxFolder
     from ..localisation.locate import Way
     from ..localisation.located import Located
-    from ..network.network import Network
-    from ..objectives.expression import Objective
     from ..results.method import Method
 
 
@@ -65,6 +61,7 @@ def locate(
     black_white = options.range_of(value_range)
     paths = files_in(photos, out)
     net = options.opened(model, device)
+    asked = asked_of(net, classes)
 
     from ..localisation.folder import BoxFolder
 
@@ -79,19 +76,17 @@ def locate(
         "chunk": chunk,
         "seed": seed,
     } | ({"range": value_range} if value_range else {})
-    asking = _Asking(net, found, asked_of(net, classes), way, level, most, seed, chunk, black_white)
-
-    def folder() -> BoxFolder:
-        return BoxFolder(
-            out,
-            command="locate",
-            model=net.identity(),
-            device=str(net.device),
-            arguments=told,
-            wanted=[str(path) for path in paths],
-        )
-
-    raise typer.Exit(_located(asking, paths, folder, masks))
+    request = request_of(net, photographs=paths, **told | {"photos": None})
+    about: dict[str, Any] = {
+        "command": "locate",
+        "model": net.identity(),
+        "device": str(net.device),
+        "arguments": told,
+        "wanted": [str(path) for path in paths],
+        "request": request | {"objectives": [str(one.inlined()) for one in asked]},
+    }
+    asking = _Asking(net, asked, black_white, found, way, level, most, seed, chunk, masks, lambda: BoxFolder(out, **about))
+    raise typer.Exit(asking.run(paths, out))
 
 
 def level_of(text: str) -> float | str:
@@ -107,79 +102,38 @@ def level_of(text: str) -> float | str:
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """What is asked of every picture. objectives: none for its likeliest class."""
-
-    net: Network
+class _Asking(Asking["BoxFolder", "Located"]):
+    doing = "locating"
+    done = "located"
     map: Method
-    objectives: list[Objective]
     method: Way
     threshold: float | str
     most: int
     seed: int
     chunk: int | None
-    range: tuple[float, float] | None = None
+    masks: bool
+    open: Callable[[], BoxFolder]
 
-    def of(self, name: str, photo: Tensor, fitted: Tensor) -> Located:
-        """One photograph (1, c, h, w), and what the network sees of it."""
+    def folder(self) -> BoxFolder:
+        return self.open()
+
+    def of(self, photos: Mapping[str, Photo]) -> Located:
         from ..localisation.locate import locate as verb
         from ..results.method import answer
         from ..results.question import Question
 
-        question = Question.of(self.net, fitted, self.objectives or None, images=[name], seed=self.seed, chunk=self.chunk)
-        heatmap = answer(question, self.map, "locate")
-        return verb(heatmap, self.method, picture=photo, threshold=self.threshold, most=self.most)
+        ((name, photo),) = photos.items()
+        settings: dict[str, Any] = {"images": [name], "seed": self.seed, "chunk": self.chunk}
+        heatmap = answer(Question.of(self.net, photo.fitted, self.objectives or None, **settings), self.map, "locate")
+        return verb(heatmap, self.method, picture=photo.whole, threshold=self.threshold, most=self.most)
 
+    def save(self, run: BoxFolder, answer: Located) -> object:
+        return run.put(answer, masks=self.masks)
 
-def _located(asking: _Asking, paths: list[Path], folder: Callable[[], BoxFolder], masks: bool) -> int:
-    """Picture after picture; gives the exit status. One that cannot be read is named, and the others are done.
+    def tell(self, answer: Located) -> None:
+        for i, item in enumerate(answer.heatmap.items):
+            for note in answer.notes(i):
+                typer.echo(f"note: {item.image}, {item.objective}: {note}", err=True)
 
-    The folder is made when there is something to save. Ctrl-C keeps what is saved and says what is not.
-    """
-    from .making import progress_bar
-    from .stopping import whole
-
-    run: BoxFolder | None = None
-    refused: dict[str, str] = {}
-    with progress_bar() as progress:
-        task = progress.add_task("locating", total=len(paths))
-        try:
-            for name, photo, fitted in readable(asking.net, paths, refused, asking.range):
-                located = asking.of(name, photo, fitted)
-                with whole():
-                    run = run or folder()
-                    run.put(located, masks=masks)
-                progress.advance(task)
-                _tell(located)
-        except KeyboardInterrupt:
-            if run is None:
-                raise
-            progress.stop()
-            _finish(run, refused)
-            few = ", ".join(run.missing[:5]) + (", …" if len(run.missing) > 5 else "")
-            typer.echo(
-                f"interrupted: {run.path} holds {_count(run)}; missing are those of {few} (run.json lists them)", err=True
-            )
-            return 1
-    if run is None:
-        raise PictureError(none_of(refused, "located"))
-    _finish(run, refused)
-    typer.echo(f"{_count(run)}, contact_sheet.png and run.json are in {run.path}/")
-    return 1 if refused else 0
-
-
-def _finish(run: BoxFolder, refused: dict[str, str]) -> None:
-    for name, reason in refused.items():
-        run.failed(name, reason)
-        typer.echo(f"phosphene: {reason}", err=True)
-    run.finish()
-
-
-def _tell(located: Located) -> None:
-    for i, item in enumerate(located.heatmap.items):
-        for note in located.notes(i):
-            typer.echo(f"note: {item.image}, {item.objective}: {note}", err=True)
-
-
-def _count(run: BoxFolder) -> str:
-    return f"{len(run)} picture{'' if len(run) == 1 else 's'} with boxes"
+    def count(self, run: BoxFolder) -> str:
+        return f"{len(run)} picture{'' if len(run) == 1 else 's'} with boxes"

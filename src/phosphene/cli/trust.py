@@ -120,11 +120,16 @@ class Trusting:
         self.said: Trust | None = None
         self.left_out = 0
 
+    @property
+    def room(self) -> int:
+        """How many more maps of each method are to be measured."""
+        return MOST - (len(self.said.images) if self.said else 0)
+
     def add(self, heatmaps: Sequence[Heatmap], progress: Progress) -> None:
         """One Heatmap per method, of the same pictures and objectives. What Ctrl-C leaves is kept."""
         from ..evaluation.trust import trust as verb
 
-        room = MOST - (len(self.said.images) if self.said else 0)
+        room = self.room
         self.left_out += max(0, len(heatmaps[0]) - room)
         if room <= 0:
             return

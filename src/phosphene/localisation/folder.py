@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from ..pictures import files
 from ..pictures.colour import image_of
+from ..results.heatmap import MapItem
 from ..results.map_folder import MapFolder
-from .located import Located
+from .located import Located, tile
 
 COLUMNS, SHEET_ROWS = 4, 5
 
@@ -21,11 +25,10 @@ class BoxFolder(MapFolder):
     def put(self, located: Located, *, masks: bool = False) -> list[dict[str, Any]]:
         """Save the photographs with their boxes, and the masks if they are wanted; gives what run.json says of them."""
         self.begin()
-        self._title = f"{located.heatmap.title} · {located.method}"
         new = [self._drawn(located, i, masks) for i in range(len(located))]
-        self._items += new
-        self.write()
-        return new
+        for i, picture in enumerate(located.pictures):
+            self._show(picture, new[i : i + 1])
+        return self._put(new)
 
     def _drawn(self, located: Located, i: int, masks: bool) -> dict[str, Any]:
         item = located.heatmap.items[i]
@@ -35,9 +38,14 @@ class BoxFolder(MapFolder):
         if masks:
             white = image_of(located.masks[i][None].to(torch.float32))
             said["mask"] = files.write_png(self.path / f"{stem}.mask.png", white).name
-        if not self._rows or len(self._rows[-1]) == COLUMNS:
-            if len(self._rows) == SHEET_ROWS:
-                self._sheet()
-            self._rows.append([])
-        self._rows[-1].append(located.tile(i))
         return said
+
+    def _show(self, picture: Tensor, items: Sequence[dict[str, Any]]) -> None:
+        for item in items:
+            if not self._rows or len(self._rows[-1]) == COLUMNS:
+                if len(self._rows) == SHEET_ROWS:
+                    self._sheet()
+                self._rows.append([])
+            self._title = f"{self._name} · {item['method']} · {item['locate']}"
+            with Image.open(self.path / item["file"]) as drawn:
+                self._rows[-1].append(tile(drawn, MapItem.from_dict(item)))

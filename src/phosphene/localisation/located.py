@@ -14,7 +14,7 @@ from ..ambient import shielded_methods
 from ..pictures import colour as colours
 from ..pictures import contact_sheet
 from ..pictures.notebook import figure
-from ..results.heatmap import Heatmap
+from ..results.heatmap import Heatmap, MapItem
 from ..results.record import Record
 from .drawing import drawn
 
@@ -69,12 +69,7 @@ class Located:
 
     def tile(self, item: int = 0) -> contact_sheet.Tile:
         """One of the sheet: the photograph on a white square of 224 px, its name, the class and the score."""
-        image = self.image(item)
-        image.thumbnail((SIDE, SIDE))
-        square = Image.new("RGB", (SIDE, SIDE), "white")
-        square.paste(image, (0, SIDE - image.height))  # on the ground, next to the words
-        said = self.heatmap.items[self._place(item)]
-        return contact_sheet.Tile(square, (Path(said.image).name, *said.label))
+        return tile(self.image(item), self.heatmap.items[self._place(item)])
 
     def to_dict(self, item: int = 0) -> dict[str, Any]:
         """Plain numbers and words of one map: what was asked and the boxes, in tenths of a pixel."""
@@ -97,3 +92,12 @@ class Located:
 
     def _repr_html_(self) -> str:
         return figure(self.sheet(), self.heatmap.title)
+
+
+def tile(image: Image.Image, item: MapItem) -> contact_sheet.Tile:
+    """A photograph with its boxes on a white square, its name, the class and the score."""
+    image = image.copy()
+    image.thumbnail((SIDE, SIDE))
+    square = Image.new("RGB", (SIDE, SIDE), "white")
+    square.paste(image, (0, SIDE - image.height))  # on the ground, next to the words
+    return contact_sheet.Tile(square, (Path(item.image).name, *item.label))

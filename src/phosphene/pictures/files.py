@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -48,6 +49,12 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     except (OSError, SafetensorError) as error:
         raise FolderError.of(shown(str(path)), error) from error
     return path
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> Path:

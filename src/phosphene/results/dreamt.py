@@ -88,7 +88,15 @@ class Dream:
 
 
 class DreamFolder(Listing):
-    """A Listing of dreams; what is wanted are the names of photographs. No contact sheet: the pictures are large."""
+    """A Listing of dreams; what is wanted are the names of photographs. No contact sheet: the pictures are large.
+
+    An unfinished dream of an earlier run stays until its photograph is dreamt of again.
+    """
+
+    def __init__(self, path: str | Path, **about: Any) -> None:
+        super().__init__(path, **about)
+        self._items = self._unchanged()
+        self._taken |= {Path(item["file"]).stem.casefold() for item in self._items if item["finished"]}
 
     def add_dream(self, dream: Dream, image: str, *, animate: str | None = None) -> Path:
         """Save the picture, named after the photograph `image`; gives its path."""
@@ -99,7 +107,8 @@ class DreamFolder(Listing):
         if animate and len(dream.frames) > 1:
             suffix = ".apng" if animate == "png" else f".{animate}"  # .png is the picture's
             said["animation"] = dream.animate(path.with_suffix(suffix)).name
-        self._items.append(said)
+        self._items = [item for item in self._items if item["image"] != image] + [said]
+        self._items.sort(key=lambda item: self.wanted.index(item["image"]) if self.wanted else 0)
         self.write()
         return path
 
@@ -107,4 +116,4 @@ class DreamFolder(Listing):
     def missing(self) -> list[str]:
         """The photographs that were wanted and whose dreams are not finished."""
         done = {item["image"] for item in self._items if item["finished"]}
-        return [name for name in self._wanted if name not in done]
+        return [name for name in self.wanted if name not in done]

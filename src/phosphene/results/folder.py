@@ -10,14 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import PhospheneError
-from ..pictures import colour, contact_sheet, files
+from ..pictures import contact_sheet, files
 from ..pictures.animation import check_kind
 from .kinds import Item, Rendering, _lines, titled
 from .listing import Listing
 from .record import Record
-
-Key = tuple[str, int | None]  # objective, and the seed where there are several pictures of each
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,12 @@ class RunFolder(Listing):
         super().__init__(path, **about)
         self._seeds = seeds
         self._pictures: list[_Picture] = []
-        self._stems: dict[Key, str] = {}  # of the earlier run
+        for said in (*self._unchanged(), *self._unchanged("unfinished")):
+            image, record = files.read_png(self.path / said["file"])
+            self._pictures.append(_Picture(Item.from_dict(said), said, image, Record.from_json(record)))
+        self._taken |= {Path(one.said["file"]).stem.casefold() for one in self._pictures if one.item.finished}
         if "batches" in self.before:
             self.more["batches"] = self.before["batches"]
-        for said in (*self._listed_before(), *self._listed_before("unfinished")):
-            self._keep(said)
         self._list()
 
     def add(
@@ -101,12 +99,11 @@ class RunFolder(Listing):
     def missing(self) -> list[str]:
         """The objectives that were wanted and are not there, or not of every seed."""
         done = Counter(item["objective"] for item in self._items)
-        return [text for text in self._wanted if done[text] < self._seeds]
+        return [text for text in self.wanted if done[text] < self._seeds]
 
     def holds(self, objective: str, seed: int) -> bool:
         """Whether the finished picture of an objective and seed is there."""
-        key = objective, seed if self._seeds > 1 else None
-        return any(one.item.finished and self._key(one.item) == key for one in self._pictures)
+        return any(item["objective"] == objective and (self._seeds == 1 or item["seed"] == seed) for item in self._items)
 
     def batches_before(self, pictures: int) -> list[int]:
         """Sizes of the batches of the earlier run, which was of so many pictures."""
@@ -115,35 +112,15 @@ class RunFolder(Listing):
             return []
         return sizes
 
-    def _keep(self, said: dict[str, Any]) -> None:
-        """Take over a picture of the earlier run, if all its files are there and it has not been changed."""
-        try:
-            item = Item.from_dict(said)
-            key, file = self._key(item), said["file"]
-            stem = file.removesuffix(".png")
-            if not self._there(said, *({"file", "animation", "transparent"} & said.keys())):
-                return
-            self._stems[key] = stem
-            self._taken.add(stem.casefold())
-            image, text = files.read_png(self.path / file)
-            record = Record.from_json(text)
-        except (PhospheneError, KeyError, TypeError, ValueError, AttributeError):
-            return
-        if record.pixels_sha256 == colour.pixels_sha256(image):
-            self._pictures.append(_Picture(item, said, image, record))
-
     def _list(self) -> None:
         """Bring the pictures into the order in which they are wanted, and tell the finished from the others."""
-        order = {text: place for place, text in enumerate(self._wanted)}
+        order = {text: place for place, text in enumerate(self.wanted)}
         last = len(order)
         self._pictures.sort(key=lambda one: (order.get(one.item.objective, last), one.item.seed if order else 0))
         self._items = [one.said for one in self._pictures if one.item.finished]
         self.more["unfinished"] = [one.said for one in self._pictures if not one.item.finished]
         if not self.more["unfinished"]:
             del self.more["unfinished"]
-
-    def _key(self, item: Item) -> Key:
-        return item.objective, item.seed if self._seeds > 1 else None
 
     def _words(self, item: Item) -> str:
         return f"seed {item.seed}" if self._seeds > 1 else ""
@@ -154,7 +131,5 @@ class RunFolder(Listing):
         return (settings or (f"{lines[0]}, {seed}" if seed else lines[0]), *lines[1:])
 
     def _stem_of(self, item: Item, words: str) -> str:
-        if (stem := self._stems.pop(self._key(item), None)) is not None:
-            return stem
         name = item.name if item.name is not None and not item.of_probability else item.objective
         return self._stem(f"{name} {words or self._words(item)}", "" if item.index is None else str(item.index))

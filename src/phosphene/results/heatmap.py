@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -63,6 +64,13 @@ class MapItem:
         }
         more = {"layer": self.layer, "numbers": self.numbers, "notes": list(self.notes)}
         return said | {key: value for key, value in more.items() if value}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> MapItem:
+        """The MapItem of which `to_dict` gave this."""
+        keys = ("image", "objective", "index", "score", "probability", "method", "layer", "numbers")
+        same = {key: said[key] for key in keys if key in said}
+        return cls(name=said["class"], notes=tuple(said.get("notes", ())), **same)
 
     @property
     def label(self) -> tuple[str, str]:
@@ -224,17 +232,16 @@ class Heatmap:
 
     def picture_tile(self, photo: Tensor | None = None, item: int = 0) -> contact_sheet.Tile:
         """A picture, its name, what was asked and the answer."""
-        said = self.items[self._place(item)]
-        image = colours.image_of(self._photo(photo, item))
-        return contact_sheet.Tile(colours.enlarged(image, LEAST_SIDE), (Path(said.image).name, *said.label))
+        return picture_tile(self._photo(photo, item), self.items[self._place(item)])
 
     def overlay_tile(self, photo: Tensor | None = None, item: int = 0) -> contact_sheet.Tile:
         """A map over its picture, a bar of colours, the values of its ends, and what was diagnosed."""
+        return overlay_tile(self.overlay(photo, item), self.ends(photo, item), self.items[item])
+
+    def ends(self, photo: Tensor | None = None, item: int = 0) -> str:
+        """The lowest and the highest value of the bar of colours."""
         picture, values = self._enlarged(photo, self._place(item))
-        signed = overlay.signed(values, self.has_sign)
-        shown = overlay.with_bar(overlay.overlay(picture, values, signed), signed)
-        ends = _ends(overlay.overlay_scale(picture, values), signed)
-        return contact_sheet.Tile(colours.image_of(shown), (self.method, ends, *_first(self.items[item].notes)))
+        return _ends(overlay.overlay_scale(picture, values), overlay.signed(values, self.has_sign))
 
     def _map_tile(self, item: int) -> contact_sheet.Tile:
         values = self.upsampled()[item]
@@ -280,6 +287,18 @@ class Heatmap:
 
     def _place(self, item: int) -> int:
         return checks.whole("item", item, low=0, high=len(self) - 1)
+
+
+def picture_tile(picture: Tensor, item: MapItem) -> contact_sheet.Tile:
+    """A picture (c, h, w), its name, what was asked and the answer."""
+    return contact_sheet.Tile(colours.enlarged(colours.image_of(picture), LEAST_SIDE), (Path(item.image).name, *item.label))
+
+
+def overlay_tile(shown: Image.Image, ends: str, item: MapItem) -> contact_sheet.Tile:
+    """A map over its picture with a bar of colours below, the values of its ends, and what was diagnosed."""
+    pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255
+    image = colours.image_of(overlay.with_bar(pixels, ends.startswith("-")))
+    return contact_sheet.Tile(image, (item.method, ends, *_first(item.notes)))
 
 
 def _ends(top: float, signed: bool) -> str:

@@ -57,15 +57,9 @@ class Item:
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Item:
-        """The Item of which `to_dict` gave this; a KeyError, TypeError or ValueError where it gave no such thing."""
-        name, index = said["class"], said["index"]
-        if not isinstance(said["objective"], str) or not isinstance(name, str | None) or not isinstance(index, int | None):
-            raise TypeError("it is no item")
-        probability = None if said["probability"] is None else float(said["probability"])
-        rank = None if said["rank"] is None else int(said["rank"])
-        notes = tuple(str(note) for note in said.get("notes", ()))
-        score, seed, finished = float(said["score"]), checks.seed(said["seed"]), said.get("finished", True) is True
-        return cls(said["objective"], name, index, seed, score, probability, rank, notes, finished)
+        """The Item of which `to_dict` gave this."""
+        same = {key: said[key] for key in ("objective", "index", "seed", "score", "probability", "rank")}
+        return cls(name=said["class"], notes=tuple(said.get("notes", ())), finished=said.get("finished", True), **same)
 
     @property
     def label(self) -> tuple[str, str]:

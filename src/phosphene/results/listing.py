@@ -13,13 +13,15 @@ from ..pictures import files
 from .claim import claim
 from .record import phosphene_version
 
+FILES = ("file", "array", "colour", "contour", "mask", "animation", "transparent")  # keys under which an item names its files
+
 
 class Listing:
     """What is added is on disk at once; run.json is always whole, and says what is missing.
 
     wanted    names of all that is to come; `key` of an item is its name
-    request   all that the results depend on, as JSON has it. run.json keeps its hash; where the folder holds a run.json of the
-              same request, `before` is that, for the run to be resumed
+    request   everything the results depend on, as JSON. run.json keeps its hash, and a hash of each item with its files: where
+              the folder holds a run.json of the same request, `before` is that, and unchanged items need not be made again
     reserved  stems that no item's file may have
     """
 
@@ -48,6 +50,7 @@ class Listing:
         }
         self.before: dict[str, Any] = {}
         self.replaces_unfinished = False  # a run.json of another request, which lists what is missing
+        self.resumable = request is not None
         if request is not None:
             self._about["request"] = fingerprint({"command": command, **request})
             before = read_run(self.path)
@@ -55,10 +58,10 @@ class Listing:
             self.before = before if same else {}
             self.replaces_unfinished = not same and bool(before.get("missing"))
         self._begun = False
-        self._wanted = tuple(wanted)
+        self.wanted = tuple(wanted)
         earlier = self.before.get("seconds")
         self._started = time.monotonic() - (earlier if isinstance(earlier, float) and 0 <= earlier < 1e9 else 0)
-        self._items: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []  # finished ones
         self._taken = set(self.reserved)
         self.more: dict[str, Any] = {}  # what run.json says beside the items
 
@@ -70,7 +73,7 @@ class Listing:
     def missing(self) -> list[str]:
         """What was wanted and is not there."""
         done = {item[self.key] for item in self._items}
-        return [name for name in self._wanted if name not in done]
+        return [name for name in self.wanted if name not in done]
 
     def begin(self) -> None:
         """Call before files are written: an older run.json must not list them as its own, should this run be killed."""
@@ -79,25 +82,39 @@ class Listing:
         self._begun = True
 
     def write(self) -> Path:
-        """The run.json as things stand; gives its path."""
-        said = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items} | self.more
+        """Write run.json as things stand; gives its path."""
+        for item in (*self._items, *self.more.get("unfinished", ())) if self.resumable else ():
+            if "sha256" not in item:
+                item["sha256"] = self._sha256(item)
+        payload = self._about | {"seconds": round(time.monotonic() - self._started, 3), "items": self._items} | self.more
         if self.missing:
-            said["missing"] = self.missing
-        return files.write_text(self.path / "run.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False))
+            payload["missing"] = self.missing
+        return files.write_text(self.path / "run.json", json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False))
 
     def finish(self) -> Path:
         """Write what is left; gives the path of run.json."""
         return self.write()
 
-    def _listed_before(self, word: str = "items") -> list[dict[str, Any]]:
-        """What the earlier run lists under this word."""
-        listed = self.before.get(word)
-        return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    def _unchanged(self, key: str = "items") -> list[dict[str, Any]]:
+        """The items that the earlier run lists under this key and that are as it left them, their files included."""
+        items = self.before.get(key)
+        return [item for item in items if self._is_unchanged(item)] if isinstance(items, list) else []
 
-    def _there(self, item: Mapping[str, Any], *words: str) -> bool:
-        """Whether the files that an item names under these words are in the folder."""
-        names = [item.get(word) for word in words]
-        return all(isinstance(name, str) and Path(name).name == name and (self.path / name).is_file() for name in names)
+    def _is_unchanged(self, item: Any) -> bool:
+        try:
+            return isinstance(item, dict) and item.get("sha256") == self._sha256(item)
+        except (OSError, TypeError, ValueError, RecursionError):
+            return False
+
+    def _sha256(self, item: Mapping[str, Any]) -> str:
+        """A hash of an item and of the files that it names."""
+        rest = {key: value for key, value in item.items() if key != "sha256"}
+        digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+        for name in (item[key] for key in FILES if key in item):
+            if Path(name).name != name or not (self.path / name).is_file():
+                raise FileNotFoundError(name)
+            digest.update(files.sha256(self.path / name).encode())
+        return digest.hexdigest()
 
     def _stem(self, text: str, other: str = "") -> str:
         """A name that no other file of this run has, also where file systems do not tell case apart; other: what is added

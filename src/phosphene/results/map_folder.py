@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from ..pictures import contact_sheet, files
-from .heatmap import Heatmap
+from .heatmap import Heatmap, MapItem, overlay_tile, picture_tile
 from .listing import Listing
 
 ROWS = 20  # pictures of one sheet; more make further sheets
@@ -25,30 +29,47 @@ class MapFolder(Listing):
     def __init__(self, path: str | Path, *, contour: bool = False, **about: Any) -> None:
         super().__init__(path, **about)
         self._contour = contour
-        self._title = about["model"]["ref"].partition("?")[0].rpartition("/")[2]
+        self._name = self._title = about["model"]["ref"].partition("?")[0].rpartition("/")[2]
         self._failed: list[dict[str, str]] = []
         self._rows: list[list[contact_sheet.Tile]] = []
         self._sheets = 0
+        self._items = self._unchanged()
+        self._taken |= {_stem(item) for item in self._items}
 
     def add(self, heatmaps: Sequence[Heatmap]) -> list[dict[str, Any]]:
         """Save the maps of the same pictures by one or several methods; gives what run.json says of them."""
         self.begin()
         new = []
         for i in range(len(heatmaps[0])):
-            for heatmap in heatmaps:
-                new.append(self._saved(heatmap, i))
-            self._rows.append(_row(heatmaps, i))
-            if len(self._rows) == ROWS:
-                self._sheet()
-        self._items += new
-        self.write()
-        return new
+            saved = [self._saved(heatmap, i) for heatmap in heatmaps]
+            ends = [heatmap.ends(item=i) for heatmap in heatmaps]
+            self._row(heatmaps[0].pictures[i], saved, ends)
+            new += [item | {"colours": end} if self.resumable else item for item, end in zip(saved, ends, strict=True)]
+        return self._put(new)
+
+    def resume(self, pictures: Mapping[str, Tensor], count: int) -> bool:
+        """Whether an earlier run left `count` items of each of these pictures; they are put on the sheet, else dropped.
+
+        pictures: fitted, (1, c, h, w), by their names
+        """
+        earlier = {name: [item for item in self._items if item["image"] == name] for name in pictures}
+        if any(len(items) != count for items in earlier.values()):
+            self.drop(pictures)
+            return False
+        for name, items in earlier.items():
+            self._show(pictures[name][0], items)
+        return True
+
+    def drop(self, names: Collection[str]) -> None:
+        """Forget the items of these pictures, which are to be made again."""
+        self._taken -= {_stem(item) for item in self._items if item["image"] in names}
+        self._items = [item for item in self._items if item["image"] not in names]
 
     @property
     def missing(self) -> list[str]:
         """The pictures that were wanted, of which there is no map, and which did not fail."""
         done = {said["image"] for said in (*self._items, *self._failed)}
-        return [name for name in self._wanted if name not in done]
+        return [name for name in self.wanted if name not in done]
 
     def failed(self, image: str, reason: str) -> None:
         """Note a picture of which there is no map."""
@@ -66,6 +87,13 @@ class MapFolder(Listing):
         self._sheet()
         return self.write()
 
+    def _put(self, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """List new items, in the order in which pictures are wanted."""
+        order = {name: place for place, name in enumerate(self.wanted)}
+        self._items = sorted(self._items + new, key=lambda item: order.get(item["image"], 0))
+        self.write()
+        return new
+
     def _saved(self, heatmap: Heatmap, i: int) -> dict[str, Any]:
         item = heatmap.items[i]
         stem = self._stem(f"{Path(item.image).stem} {item.name or item.objective} {item.method}")
@@ -79,6 +107,22 @@ class MapFolder(Listing):
             said["contour"] = files.write_png(self.path / f"{stem}.contour.png", heatmap.contour(item=i)).name
         return said
 
+    def _show(self, picture: Tensor, items: Sequence[dict[str, Any]]) -> None:
+        """Put the items of a picture (c, h, w) on the sheet."""
+        for _, row in groupby(items, key=itemgetter("objective")):
+            maps = list(row)
+            self._row(picture, maps, [item["colours"] for item in maps])
+
+    def _row(self, picture: Tensor, items: Sequence[dict[str, Any]], ends: Sequence[str]) -> None:
+        """Put the picture and the map of each method over it on the sheet."""
+        tiles = [picture_tile(picture, MapItem.from_dict(items[0]))]
+        for item, end in zip(items, ends, strict=True):
+            with Image.open(self.path / item["file"]) as shown:
+                tiles.append(overlay_tile(shown, end, MapItem.from_dict(item)))
+        self._rows.append(tiles)
+        if len(self._rows) == ROWS:
+            self._sheet()
+
     def _sheet(self) -> None:
         if not self._rows:
             return
@@ -91,6 +135,5 @@ class MapFolder(Listing):
         self._rows = []
 
 
-def _row(heatmaps: Sequence[Heatmap], i: int) -> list[contact_sheet.Tile]:
-    """The picture, then the map of each method over it."""
-    return [heatmaps[0].picture_tile(item=i), *(heatmap.overlay_tile(item=i) for heatmap in heatmaps)]
+def _stem(item: Mapping[str, Any]) -> str:
+    return Path(item["file"]).stem.casefold()
