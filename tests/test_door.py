@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ NET = ph.load("demo:standard")
 X = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 verbs: Any = ph  # called with what their types forbid
 evaluation: Any = ph.evaluation
+training: Any = ph.training
 # Each with its first two arguments left to be filled in.
 VERBS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "explain": (lambda *a: verbs.explain(*a), (NET, X)),
@@ -102,3 +104,127 @@ def test_one_class_stands_for_a_list_of_one(value: Any, meant: Any) -> None:
 def test_what_is_no_class_is_no_list_of_one(value: Any) -> None:
     with pytest.raises(ph.PhospheneError, match="classes must be a list of class names or indices"):
         door.names("classes", value, {})
+
+
+class Given(NamedTuple):
+    """Something public, right arguments for it, and kinds that are right too and take long."""
+
+    call: Callable[..., Any]
+    right: tuple[Any, ...]
+    works: tuple[str, ...] = ()
+
+
+INDEX_OF = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+BOX = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+P = ph.Preprocess(32)
+# Every function and constructor of `phosphene.__all__` that is not in VERBS; then methods and functions of its packages.
+FACE: dict[str, Given] = {
+    "Network": Given(verbs.Network, (NET.module, P)),
+    "Preprocess": Given(verbs.Preprocess, (32,)),
+    "Recipe": Given(verbs.Recipe, ("n",)),
+    "blur": Given(verbs.blur, (1.0,)),
+    "caricature": Given(verbs.caricature, ("stem.0", X)),
+    "channel": Given(verbs.channel, ("stem.0", 0)),
+    "clip_contribution": Given(verbs.clip_contribution, (10.0,)),
+    "clip_norm": Given(verbs.clip_norm, (10.0,)),
+    "clip_value": Given(verbs.clip_value, (10.0,)),
+    "colour": Given(verbs.colour, (0.1,)),
+    "crop": Given(verbs.crop, (0.5, 1.0)),
+    "custom": Given(verbs.custom, (lambda read: read["stem.0"].sum((1, 2, 3)), ["stem.0"], "name")),
+    "cutout": Given(verbs.cutout, (0.1,)),
+    "decay": Given(verbs.decay, (0.1,)),
+    "direction": Given(verbs.direction, ("stem.0", [1.0] * 16)),
+    "fourier": Given(verbs.fourier, (1.0,)),
+    "jitter": Given(verbs.jitter, (0.1,)),
+    "l1": Given(verbs.l1, ()),
+    "l2": Given(verbs.l2, ()),
+    "layer": Given(verbs.layer, ("stem.0", "sum")),
+    "load": Given(verbs.load, ("demo:standard",)),
+    "logit": Given(verbs.logit, ("cat",)),
+    "match": Given(verbs.match, ("stem.0", X)),
+    "neuron": Given(verbs.neuron, ("stem.0", 0, 1, 1)),
+    "noise": Given(verbs.noise, (0.1,)),
+    "parse": Given(verbs.parse, ("logit:cat",)),
+    "phase": Given(verbs.phase, ()),
+    "pixels": Given(verbs.pixels, ("mean", 0.1)),
+    "probability": Given(verbs.probability, ("cat",)),
+    "read": Given(verbs.read, ("no.png",)),
+    "rerun": Given(verbs.rerun, ("no.png", NET)),
+    "rotate": Given(verbs.rotate, (1.0,)),
+    "scale": Given(verbs.scale, (0.9, 1.1)),
+    "shift": Given(verbs.shift, (0.1,)),
+    "total_variation": Given(verbs.total_variation, (2.0,)),
+    "FeatureIndex.build": Given(lambda net: verbs.FeatureIndex.build(net, INDEX_OF, "no/such"), (NET,)),
+    "FeatureIndex.open": Given(verbs.FeatureIndex.open, ("no/such", NET)),
+    "Network.scores": Given(lambda pictures: verbs.Network.scores(NET, pictures), (X,)),
+    "Network.features": Given(lambda *a: verbs.Network.features(NET, *a), (X, "stem.0")),
+    "Network.index": Given(lambda name: verbs.Network.index(NET, name), ("cat",)),
+    "Network.channels": Given(lambda address: verbs.Network.channels(NET, address), ("stem.0",)),
+    "Network.layouts": Given(lambda wanted: verbs.Network.layouts(NET, wanted), (["stem.0"],)),
+    "Network.probabilities": Given(lambda scores: verbs.Network.probabilities(NET, scores), (torch.zeros(1, 10),)),
+    "Preprocess.fit": Given(lambda picture: verbs.Preprocess.fit(P, picture), (X,)),
+    "Preprocess.taken": Given(lambda picture: verbs.Preprocess.taken(P, picture), (X,)),
+    "Preprocess.forward": Given(lambda picture: verbs.Preprocess.forward(P, picture), (X,)),
+    "Preprocess.inverse": Given(lambda picture: verbs.Preprocess.inverse(P, picture), (X,)),
+    "Preprocess.placing": Given(lambda size: verbs.Preprocess.placing(P, size), ((8, 8),)),
+    "Preprocess.mean_picture": Given(lambda size: verbs.Preprocess.mean_picture(P, size), ((8, 8),)),
+    "Heatmap.save": Given(lambda folder: verbs.Heatmap.save(ph.cam(NET, X), folder), ("",)),
+    "localisation_error": Given(evaluation.localisation_error, (BOX, [BOX])),
+    "max_box_acc": Given(evaluation.max_box_acc, (torch.rand(1, 8, 8), [BOX])),
+    "pointing_game": Given(evaluation.pointing_game, (torch.rand(1, 2), [BOX], [(8, 8)])),
+    "road": Given(lambda *a: evaluation.road(*a, "saliency"), (NET, X)),
+    "localised": Given(evaluation.localised, (NET, [evaluation.Case("a", X, 0, BOX)])),
+    "tune": Given(lambda *a: evaluation.tune(*a, trials=1), (NET, ["cat"], [NET]), ("numbers", "number")),
+    "training.Activations": Given(lambda *a: training.Activations(*a), (NET, X), ("module", "none")),
+    "training.Filters": Given(lambda *a: training.Filters(*a), (NET, "stem.0"), ("module", "none")),
+    "training.TopExamples": Given(lambda *a: training.TopExamples(*a), (NET, X, "logit:cat"), ("module", "none")),
+    "training.ClassModels": Given(lambda *a: training.ClassModels(*a), (NET, ["cat"]), ("module", "none")),
+    "training.Objectives": Given(lambda *a: training.Objectives(*a), (NET, ["logit:cat"]), ("module", "none")),
+    "training.Saliency": Given(lambda *a: training.Saliency(*a), (NET, X), ("module", "none")),
+}
+# What verbs give and nobody makes; the base of all errors; Objective and FeatureIndex are made by functions.
+GIVEN = {"Activations", "Dream", "Examples", "Filters", "Heatmap", "Interrupted", "Neighbours", "PhospheneError", "Record"}
+GIVEN |= {"Rendering", "Objective", "FeatureIndex"}
+
+
+def test_the_tables_hold_everything_public() -> None:
+    assert set(ph.__all__) <= {*VERBS, *FACE, *GIVEN}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FACE)
+def test_a_wrong_argument_is_an_error_of_ours_or_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, right, works = FACE[name]
+    for place in range(min(2, len(right))):
+        for wrong in (wrong for kind, wrong in WRONG.items() if kind not in works):
+            with suppress(ph.PhospheneError):
+                call(*right[:place], wrong, *right[place + 1 :])
+
+
+@pytest.mark.parametrize("wrong", [None, 5, NET.module, "text", Path("a.png"), [], X])
+def test_what_examples_give_is_asked_by_whole_numbers(wrong: Any) -> None:
+    found: Any = ph.examples(NET, X, "logit:cat", top=1)
+    asks: list[Callable[[], object]] = [
+        lambda: found.box(wrong, 0),
+        lambda: found.box(0, wrong),
+        lambda: found.unit_at(wrong, 0),
+        lambda: found.to_dict(wrong),
+    ]
+    for ask in asks:
+        with pytest.raises(ph.PhospheneError, match="is needed"):
+            ask()
+
+
+def test_an_index_takes_references_paths_and_images(tmp_path: Path) -> None:
+    index: Any = verbs.FeatureIndex.build("demo:standard", INDEX_OF, tmp_path / "f.lance")
+    image = Image.fromarray((X[0].permute(1, 2, 0) * 255).round().byte().numpy())
+    image.save(tmp_path / "a.png")
+    right = index.vector(ph.read(tmp_path / "a.png"))
+    for given in (image, np.asarray(image), tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert torch.equal(index.vector(given), right)
+    for ask in (index.vector, index.query, index.search, index.delete, index.upsert):
+        for kind, wrong in WRONG.items():
+            if (ask, kind) not in {(index.delete, "text"), (index.delete, "empty")}:  # an id that is not there, and none
+                with pytest.raises(ph.PhospheneError):
+                    ask(wrong)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 from .errors import RequestError, shown
 
@@ -49,6 +51,13 @@ def size(value: object, name: str = "size") -> tuple[int, int]:
         raise RequestError(f"{name} is {shown(value)}; one side or (height, width) is needed")
     h, w = (whole(name, side, low=1, high=LARGEST_SIDE) for side in sides)
     return h, w
+
+
+def path(name: str, value: object) -> Path:
+    """A text or a Path as a Path; ~ is the home folder."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise RequestError(f"{name} must be a path, got {shown(value)}")
+    return Path(value)
 
 
 def reals(name: str, value: object) -> tuple[float, ...]:

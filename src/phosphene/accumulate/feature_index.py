@@ -16,6 +16,7 @@ from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network import addresses
 from ..network.network import Network
 from ..pictures.data import Batch, Data, Refusal, misleading, nothing, open_data
+from ..results import door
 from ..results.neighbours import Neighbour, Neighbours, small, thumbnail
 from ..results.question import fitted
 from .feature_about import about_of, check_model, differing, record_of
@@ -43,6 +44,7 @@ class FeatureIndex:
         self._store = store
 
     @classmethod
+    @door.takes(net=door.network, uri=door.uri)
     def build(
         cls,
         net: Network,
@@ -85,6 +87,7 @@ class FeatureIndex:
         return index
 
     @classmethod
+    @door.takes(uri=door.uri, net=door.network)
     def open(cls, uri: str | Path, net: Network, *, storage_options: Mapping[str, str] | None = None) -> FeatureIndex:
         """The index that stands there. Refused if it is half-written, or of another network, weights or preprocessing."""
         check_extra()
@@ -112,10 +115,12 @@ class FeatureIndex:
         """Whether a query compares every vector."""
         return not self._store.indexed
 
+    @door.takes(photo=door.photo)
     def vector(self, photo: Tensor) -> Tensor:
         """The features (d,) of a picture (1, c, h, w) in [0, 1]."""
         return self._features(fitted(self.net, photo))[0][0]
 
+    @door.takes(photo=door.photo)
     def query(
         self,
         photo: Tensor,
@@ -173,13 +178,18 @@ class FeatureIndex:
         """Add pictures, or put them in the place of those with the same id; gives how many. One commit for some hundred."""
         read = open_data(data, Path(self._store.uri), self.net.preprocess.bands, range)
         count = self._write(read, checks.whole("batch", batch, low=1), 0, progress, self._store.upsert)
+        if not count:
+            raise nothing(read, len(self.refused), self.refused)
         if not self.exact:
             self._store.refresh()
         return count
 
     def delete(self, ids: str | Sequence[str]) -> int:
         """Take pictures out by their ids; gives how many were there."""
-        wanted = [ids] if isinstance(ids, str) else list(ids)
+        wanted = [ids] if isinstance(ids, str) else ids
+        if not isinstance(wanted, list | tuple | set) or not all(isinstance(one, str) for one in wanted):
+            raise RequestError(f"ids must be the texts of ids, got {shown(ids)}")
+        wanted = list(wanted)
         before = len(self)
         for start in range(0, len(wanted), _AT_ONCE):
             self._store.delete(wanted[start : start + _AT_ONCE])

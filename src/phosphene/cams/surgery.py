@@ -72,7 +72,7 @@ class GapHead:
 
     def save(self, path: str | Path) -> Path:
         """Write the head and what it stands on to a .safetensors file: the network's reference, the digest of its weights."""
-        file = Path(path)
+        file = checks.path("path", path)
         if file.suffix != ".safetensors":
             raise RequestError(f"{shown(str(path))}: a file that ends in .safetensors is needed")
         head = self.net.module.head

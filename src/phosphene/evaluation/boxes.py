@@ -108,12 +108,15 @@ def max_box_acc(
     MaxBoxAcc, of the largest component alone.
     Source: Choe et al. 2020, §4.1; 2022 (V2).
     """
-    _check(truth, len(values))
+    several = list(values) if isinstance(values, list | tuple | Tensor) and len(values) else []
+    if not several or not all(isinstance(one, Tensor) and one.ndim == 2 and one.is_floating_point() for one in several):
+        raise RequestError(f"values must be maps, a float tensor (b, h, w) or a list of (h, w), got {_what(values)}")
+    _check(truth, len(several))
     shares = tuple(checks.real("thresholds", share, low=0, high=1) for share in thresholds)
     overlaps = tuple(checks.real("ious", share, low=0, high=1) for share in ious)
     if not shares or not overlaps or not len(truth):
         raise RequestError("no thresholds, no ious or no maps; at least one each is needed")
-    found = [best_ious(one, true, shares) for one, true in zip(values, truth, strict=True)]
+    found = [best_ious(one, true, shares) for one, true in zip(several, truth, strict=True)]
     return box_accuracy(torch.stack([of_all if all_components else largest for largest, of_all in found]), shares, overlaps)
 
 
@@ -156,8 +159,11 @@ def pointed(
     if not isinstance(points, Tensor) or points.ndim != 2 or points.shape[1] != 2:
         raise RequestError(f"points are {_what(points)}; (b, 2), x and y, is needed")
     _check(truth, len(points))
+    if not isinstance(sizes, list | tuple):
+        raise RequestError(f"sizes must be a list of (height, width), got {shown(sizes)}")
     if len(sizes) != len(points):
         raise RequestError(f"{len(sizes)} sizes for {len(points)} points; one each is needed")
+    sizes = [checks.size(size) for size in sizes]
     hits = []
     for point, true, size in zip(points.double(), truth, sizes, strict=True):
         boxes = true.double()
@@ -167,6 +173,8 @@ def pointed(
 
 
 def _check(truth: Sequence[Tensor], count: int) -> None:
+    if not isinstance(truth, list | tuple | Tensor):
+        raise RequestError(f"truth must be a list of true boxes, one tensor (n, 4) per picture, got {shown(truth)}")
     if len(truth) != count:
         raise RequestError(f"true boxes of {len(truth)} pictures for {count}; one tensor (n, 4) per picture is needed")
     for true in truth:

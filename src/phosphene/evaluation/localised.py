@@ -129,12 +129,12 @@ def localised(
 
     A stream: of each photograph a few numbers are kept. each: called with every case that is done.
     """
-    found = [_Found(way) for way in ways]
+    found = [_Found(way) for way in door.all_of(Locating, "ways", ways)]
     if not found:
         raise RequestError("no ways to locate; at least one is needed")
     known: list[Tensor] = []
     top = min(GUESSES, len(net.classes))
-    for case in cases:
+    for case in door.all_of(Case, "cases", cases):
         picture = fitted(net, case.photo)
         guesses = net.scores(picture)[0].topk(top).indices.cpu()
         known.append(guesses == case.label)

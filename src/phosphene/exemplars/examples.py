@@ -14,7 +14,7 @@ from .. import checks
 from ..accumulate.moments import Spread
 from ..accumulate.topk import Best, TopK
 from ..ambient import shielded, shielded_methods
-from ..errors import Interrupted
+from ..errors import Interrupted, RequestError, shown
 from ..network.grid import Grid
 from ..network.network import Network
 from ..objectives.expression import Objective
@@ -74,7 +74,10 @@ class Examples:
 
     def patches(self, units: Sequence[int] | None = None) -> list[list[Tensor]]:
         """The patches (c, h, w) in [0, 1] of each unit, best first, at full resolution, cut from the originals read again."""
-        rows = list(range(len(self)) if units is None else units)
+        rows = list(range(len(self))) if units is None else units
+        if not isinstance(rows, Sequence):
+            raise RequestError(f"units must be a list of units, got {shown(rows)}")
+        rows = [self._place(row) for row in rows]
         found: dict[int, dict[int, Tensor]] = {row: {} for row in rows}
         for row, rank, _, patch in self.each(rows):
             found[row][rank] = patch.clone()
@@ -93,12 +96,12 @@ class Examples:
                     yield row, rank, index, self.box(row, rank)
 
     def box(self, unit: int, rank: int) -> Box:
-        left, top, right, bottom = self.boxes[unit, rank].tolist()
+        left, top, right, bottom = self.boxes[self._place(unit), self._rank(rank)].tolist()
         return left, top, right, bottom
 
     def unit_at(self, unit: int, rank: int) -> Objective:
         """The one number of the network that stands at this rank: the channel at its place, or the objective itself."""
-        objective, (y, x) = parse(self.objectives[unit]), self.places[unit, rank].tolist()
+        objective, (y, x) = parse(self.objectives[self._place(unit)]), self.places[unit, self._rank(rank)].tolist()
         channel = objective.only
         if not isinstance(channel, Channel) or y < 0:
             return objective
@@ -106,10 +109,17 @@ class Examples:
 
     def to_dict(self, unit: int) -> dict[str, Any]:
         """One unit in plain numbers and words, for run.json."""
+        unit = self._place(unit)
         stats = {name: _plain(getattr(self.stats, name)[unit].item()) for name in ("mean", "spread", "sparsity", "dead")}
         return {"objective": self.objectives[unit], **stats, "patches": [*self._told(unit)]} | (
             {"lowest": [*self.bottom._told(unit)]} if self.bottom else {}
         )
+
+    def _place(self, unit: int) -> int:
+        return checks.whole("unit", unit, low=0, high=len(self) - 1)
+
+    def _rank(self, rank: int) -> int:
+        return checks.whole("rank", rank, low=0, high=self.values.shape[1] - 1)
 
     def _told(self, unit: int) -> Iterator[dict[str, Any]]:
         for rank, index in enumerate(self.indices[unit].tolist()):
@@ -165,7 +175,7 @@ def examples(
     >>> e.values.shape, e.boxes.shape, e.patches()[0][0].shape[0]
     (torch.Size([2, 3]), torch.Size([2, 3, 4]), 3)
     """
-    place = None if folder is None else Path(folder)
+    place = None if folder is None else checks.path("folder", folder)
     source = open_data(data, place, net.preprocess.bands, range)
     which, of = checked_shard(shard)
     found = asked(net, objectives)

@@ -171,10 +171,13 @@ class Network:
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Probabilities (…, classes) of this network's scores: an ending in softmax or sigmoid is not applied again."""
+        if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.ndim == 0:
+            raise RequestError(f"scores must be a float tensor (…, classes), got {shown(scores)}")
         return links.probabilities(scores, self.link)
 
     def features(self, pictures: Tensor, address: str) -> Tensor:
         """What an address gives for pictures (b, c, h, w) in [0, 1]: (b, …); no gradient."""
+        self.check_addresses([address])
         with torch.inference_mode(False), torch.no_grad(), self.reading() as read:
             return read(self._checked(pictures), {address})[address]
 
@@ -183,6 +186,9 @@ class Network:
 
         Raises where an address gives nothing for each image; every False: of those that give something at this size alone.
         """
+        wanted = [wanted] if isinstance(wanted, str) else wanted
+        if not isinstance(wanted, Collection):
+            raise RequestError(f"wanted must be addresses of layers, got {shown(wanted)}")
         self.check_addresses(wanted)
         if not every:
             self._check_layers()
@@ -196,7 +202,7 @@ class Network:
 
     def channels(self, address: str, size: tuple[int, int] | None = None) -> int:
         """How many channels an address has."""
-        return self.layouts({address}, size)[address].channels_first[0]
+        return self.layouts([address], size)[address].channels_first[0]
 
     def _shapes(self, sides: tuple[int, int]) -> Shapes:
         """Of what all addresses give for one picture of this size; where the network does not run, up to there."""
@@ -227,6 +233,9 @@ class Network:
 
     def check_addresses(self, wanted: Collection[str]) -> None:
         """Raise, with the nearest names, unless every address leads to a module that runs."""
+        for address in wanted:
+            if not isinstance(address, str):
+                raise RequestError(f"layer must be an address such as 'layer4.1', got {shown(address)}")
         if any(wanted):
             self._check_layers()
         addresses.check(wanted, self._calls)
@@ -411,7 +420,7 @@ class Network:
     def _checked(self, pictures: Tensor) -> Tensor:
         if not isinstance(pictures, Tensor) or not pictures.is_floating_point() or pictures.ndim != 4:
             what = f"{pictures.dtype} {tuple(pictures.shape)}" if isinstance(pictures, Tensor) else shown(pictures)
-            raise RequestError(f"pictures are {what}; a float tensor (b, c, h, w) in [0, 1] is needed")
+            raise RequestError(f"pictures are {what}; a float tensor (b, c, h, w) in [0, 1] is needed, as ph.read gives it")
         return pictures.detach()
 
     @contextmanager

@@ -132,7 +132,7 @@ class Preprocess:
 
     def inverse(self, inputs: Tensor) -> Tensor:
         """Network input -> pictures (b, c, h, w); `inverse(forward(p))` is p up to rounding."""
-        x = inputs.permute(0, 3, 1, 2) if self.layout == "bhwc" else inputs
+        x = inputs.permute(0, 3, 1, 2) if self.layout == "bhwc" and _is_four(inputs) else inputs
         x = x.flip(1) if self.order == "bgr" else x
         gain, offset = self._affine(x)
         return (x - offset) / gain
@@ -148,19 +148,19 @@ class Preprocess:
             colour = torch.full((self.channels,), 0.5)
         if self.order == "bgr":
             colour = colour.flip(0)
-        h, w = size or self.sides
+        h, w = self.sides if size is None else checks.size(size)
         return colour.view(1, -1, 1, 1).expand(1, self.channels, h, w).clone()
 
     def fit(self, picture: Tensor) -> Tensor:
         """A photograph (b, c, h, w) of any size -> (b, channels, height, width), resized and cropped as in training."""
-        picture = self._match_channels(picture)
+        picture = self._match_channels(_tensor(picture))
         place = self._placing(int(picture.shape[-2]), int(picture.shape[-1]))
         picture = self._resized(picture, place.size)
         return picture[..., place.top : place.top + self.height, place.left : place.left + self.width]
 
     def taken(self, picture: Tensor) -> Tensor:
         """A photograph fitted; a picture of the network's own size as it is, its border kept."""
-        h, w = picture.shape[-2:]
+        h, w = _tensor(picture).shape[-2:]
         if (h, w) == self.sides:
             return self._match_channels(picture).contiguous()
         if h * w == 1:
@@ -173,7 +173,8 @@ class Preprocess:
 
     def placing(self, size: tuple[int, int]) -> Placing:
         """What `taken` does to a picture of (height, width)."""
-        return Placing(self.sides, 0, 0) if tuple(size) == self.sides else self._placing(*size)
+        sides = checks.size(size)
+        return Placing(self.sides, 0, 0) if sides == self.sides else self._placing(*sides)
 
     def _placing(self, h: int, w: int) -> Placing:
         if self.resize is None:
@@ -207,8 +208,9 @@ class Preprocess:
         return replace(self, **changes)
 
     def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if like.ndim != 4 or like.shape[1] != self.channels:
-            raise RequestError(f"pictures are {tuple(like.shape)}; (b, {self.channels}, h, w) is needed")
+        if not _is_four(like) or like.shape[1] != self.channels:
+            what = tuple(like.shape) if isinstance(like, Tensor) else shown(like)
+            raise RequestError(f"pictures are {what}; (b, {self.channels}, h, w) is needed")
         low, high = self.range
         mean, std = (like.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (self.means, self.stds))
         if self.order == "bgr":  # mean and std stand in the network's order
@@ -233,3 +235,14 @@ class Preprocess:
             return F.interpolate(picture, size=size, mode="nearest")
         smooth = F.interpolate(picture, size=size, mode=self.interpolation, antialias=True, align_corners=False)
         return smooth.clamp(0, 1)
+
+
+def _is_four(picture: Tensor) -> bool:
+    return isinstance(picture, Tensor) and picture.ndim == 4
+
+
+def _tensor(picture: Tensor) -> Tensor:
+    if not _is_four(picture) or not picture.is_floating_point():
+        what = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else shown(picture)
+        raise RequestError(f"picture must be a float tensor (b, c, h, w), got {what}. ph.read(path) gives one")
+    return picture

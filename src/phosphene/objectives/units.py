@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, overload
 
+import numpy as np
 from torch import Tensor
 
 from .. import checks
@@ -234,9 +235,10 @@ def channel(address: str, index: int) -> Objective: ...
 def channel(address: str, index: Iterable[int]) -> list[Objective]: ...
 def channel(address: str, index: int | Iterable[int]) -> Objective | list[Objective]:
     """The mean of one channel of a layer over all places; of several channels, channel(address, range(64)), a list of them."""
-    if isinstance(index, Iterable) and not isinstance(index, str):
-        return [channel(address, one) for one in index]
-    return Objective.of(Channel(checked_address(address), checks.whole("channel", index, low=0)))
+    numbers = index.tolist() if isinstance(index, Tensor | np.ndarray) else index
+    if isinstance(numbers, Iterable) and not isinstance(numbers, str):
+        return [Objective.of(Channel(checked_address(address), checks.whole("channel", one, low=0))) for one in numbers]
+    return Objective.of(Channel(checked_address(address), checks.whole("channel", numbers, low=0)))
 
 
 def layer(address: str, of: Of = "sum") -> Objective:
@@ -244,7 +246,7 @@ def layer(address: str, of: Of = "sum") -> Objective:
 
     Source: the sum of squares is DeepDream's (Mordvintsev, Olah & Tyka 2015).
     """
-    if of not in ("sum", "squares"):
+    if not isinstance(of, str) or of not in ("sum", "squares"):
         raise RequestError(f"layer of {shown(of)}; sum or squares is needed")
     return Objective.of(Layer(checked_address(address), of))
 
@@ -257,7 +259,7 @@ def custom(function: Callable[[Activations], Tensor], reads: Sequence[str], name
     """
     if not callable(function):
         raise RequestError(f"custom objective {shown(name)}: {shown(function)} cannot be called")
-    if isinstance(reads, str) or not reads:
+    if not isinstance(reads, list | tuple | set | frozenset) or not reads or not all(isinstance(one, str) for one in reads):
         raise RequestError(f"custom objective {shown(name)} reads {shown(reads)}; a list of addresses is needed")
     if not isinstance(name, str) or not name:
         raise RequestError(f"custom objective's name is {shown(name)}; some text is needed")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .. import checks
 from ..errors import ExtraError, RequestError, shown
 from .colour import enlarged
 from .files import write_whole
@@ -23,7 +24,7 @@ def write_animation(path: str | Path, frames: Sequence[Image.Image], *, seconds:
 
     seconds: of the movement, whatever the number of frames; hold: how long the last frame stands. It loops, but for MP4.
     """
-    file = Path(path)
+    file = checks.path("path", path)
     kind = check_kind(file.suffix.lower().removeprefix("."))
     if len(frames) < 2:
         raise RequestError(f"an animation of {len(frames)} frames; at least two are needed: render with frames=2 or more")

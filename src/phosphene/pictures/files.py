@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 
+from .. import checks
 from ..errors import FolderError, RecordError, first_line, shown
 from .reading import DAMAGE, LARGEST_BYTES, LARGEST_PIXELS
 
@@ -26,7 +27,7 @@ LONGEST_NAME = 200  # bytes; file systems take 255, and a number and a suffix co
 def folder(path: str | Path) -> Path:
     """The folder, made if need be and known to be writable; FolderError otherwise."""
     try:
-        place = Path(path).expanduser()
+        place = checks.path("folder", path).expanduser()
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass

@@ -59,7 +59,7 @@ class Statistics:
     def save(self, path: str | Path) -> Path:
         tensors = {"spectrum": self.spectrum.half(), "colour_mean": self.mean, "colour_basis": self.basis}
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return write_whole(Path(path), lambda beside: save_file(whole, beside))
+        return write_whole(checks.path("path", path), lambda beside: save_file(whole, beside))
 
 
 def frequencies(size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from ..objectives.expression import Objective
 from ..objectives.spec import MOST_TERMS, parse
 from ..objectives.units import by_index
 from ..pictures import colour, files
+from ..results import door
 from ..results.kinds import Rendering
 from ..results.record import Record
 from .batches import PIXELS, bytes_each
@@ -55,6 +56,7 @@ class Rerun:
 
 
 @shielded
+@door.takes(path=door.path, net=door.network_or_none)
 def rerun(
     path: str | Path,
     net: Network | None = None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
+from .. import checks
 from ..errors import RequestError, shown
 from ..network.load import load
 from ..network.network import Network
@@ -28,6 +29,7 @@ from .heatmap import Heatmap
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 # The argument's name, its value, all arguments -> what the verb is given.
 Taker = Callable[[str, Any, Mapping[str, Any]], Any]
 
@@ -68,6 +70,21 @@ def network(name: str, value: Any, _arguments: Mapping[str, Any]) -> Network:
     raise RequestError(f"{name} must be a Network or a reference such as 'torchvision:resnet50', got {shown(value)}")
 
 
+def network_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Network | None:
+    return None if value is None else network(name, value, arguments)
+
+
+def path(name: str, value: Any, _arguments: Mapping[str, Any]) -> Path:
+    return checks.path(name, value)
+
+
+def uri(name: str, value: Any, _arguments: Mapping[str, Any]) -> str:
+    """A path, or the text of a URL, as a text."""
+    if isinstance(value, str) and value:
+        return value
+    return str(checks.path(name, value))
+
+
 def networks(name: str, value: Any, arguments: Mapping[str, Any]) -> list[Network]:
     """Several Networks; one, or the reference of one, is a list of one."""
     if isinstance(value, Network | str | Path | nn.Module):
@@ -79,7 +96,7 @@ def networks(name: str, value: Any, arguments: Mapping[str, Any]) -> list[Networ
 
 def photos(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
     """Tensors as they are; paths are read, PIL images and arrays of bytes (h, w, c) taken."""
-    net = arguments.get("net")
+    net = arguments.get("net", getattr(arguments.get("self"), "net", None))
     if isinstance(value, list | tuple):
         if not value:
             raise RequestError(f"{name} holds no pictures; at least one is needed")
@@ -108,6 +125,11 @@ def _photo(name: str, value: Any, net: Any) -> Tensor:
     )
 
 
+def photo(name: str, value: Any, arguments: Mapping[str, Any]) -> Tensor:
+    """One tensor as it is; a path is read, a PIL image or an array of bytes (h, w, c) taken."""
+    return _photo(name, value, arguments.get("net", getattr(arguments.get("self"), "net", None)))
+
+
 def objectives(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     """Objectives and their texts."""
     several = value if isinstance(value, list | tuple) else [value]
@@ -115,6 +137,11 @@ def objectives(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
         if not isinstance(one, str | Objective):
             raise RequestError(f"{name} must be objectives such as ph.logit('cat') or 'logit:cat', got {shown(one)}")
     return value
+
+
+def objective_list(name: str, value: Any) -> list[Objective | str]:
+    objectives(name, value, {})
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def objectives_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
@@ -148,6 +175,18 @@ def tensors(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     if not all(isinstance(one, Tensor) for one in several):
         raise RequestError(f"{name} must be a tensor, or several, got {shown(value)}")
     return value
+
+
+def all_of(kind: type[T], name: str, values: Any) -> Iterator[T]:
+    """The values one after another, each checked to be of a kind; one alone stands for itself."""
+    if isinstance(values, kind):
+        values = [values]
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | type):
+        raise RequestError(f"{name} must be several {kind.__name__}, got {shown(values)}")
+    for value in values:
+        if not isinstance(value, kind):
+            raise RequestError(f"{name} must be several {kind.__name__}, got {shown(value)} among them")
+        yield value
 
 
 def several(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from ..objectives.units import ClassUnit
 from ..pictures import contact_sheet
 from ..pictures.colour import image_of
 from ..pictures.data import open_data
+from ..results import door
 from .averaged import Weights
 from .callback import Callback
 from .moment import Moment, Shown
@@ -36,6 +37,7 @@ class Filters(Callback):
         self, net: Network | nn.Module, layer: str | Sequence[str] | None = None, *, weights: Weights | None = None
     ) -> None:
         super().__init__(net, weights=weights)
+        layer = door.layers_or_none("layer", layer, {})
         several = [layer] if layer is None or isinstance(layer, str) else list(layer)
         self._layers = [filters(self.net, one).layer for one in several]  # raises now what is wrong
 
@@ -100,7 +102,8 @@ class TopExamples(Callback):
     ) -> None:
         super().__init__(net, weights=weights)
         self._data, self._top = open_data(data, channels=self.net.preprocess.bands), checks.whole("top", top, low=1, high=100)
-        self._objectives = [*asked(self.net, objectives).objectives]  # raises now what is wrong
+        wanted = door.objective_list("objectives", objectives)
+        self._objectives = [*asked(self.net, wanted).objectives]  # raises now what is wrong
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ from ..objectives.spec import coerce
 from ..objectives.units import logit
 from ..rendering.recipe import Recipe
 from ..rendering.render import render, settle, stream_renderings
+from ..results import door
 from ..results.kinds import Rendering
 from ..results.question import Photos, Question
 from .averaged import Weights
@@ -49,8 +50,7 @@ class Objectives(Callback):
         weights: Weights | None = None,
     ) -> None:
         super().__init__(net, weights=weights)
-        several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
-        self.objectives = [coerce(one) for one in several]
+        self.objectives = [coerce(one) for one in door.objective_list("objectives", objectives)]
         self._recipe = settle(self.net, recipe, size, steps=checks.steps(steps))
         self._size, self._seed = size, checks.seed(seed)
         stream_renderings(self.net, self.objectives, self._recipe, size=size, seed=seed)  # raises now what is wrong
