@@ -202,6 +202,43 @@ def test_what_class_tokens_give_is_told_with_the_bias() -> None:
         assert abs(h.items[0].numbers["bias"] - bias) > 1e-4
 
 
+class ClassTokenAndMean(nn.Module):
+    """The head of DINOv2: the class token beside the mean of the others; "peak" puts the largest of the others there."""
+
+    def __init__(self, beside: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.mix = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 6)
+        self.token, self.beside = nn.Parameter(torch.randn(1, 1, 6)), beside
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.patch(x).flatten(2).mT
+        token = self.token + x.square().mean(1, keepdim=True)  # of its own for each picture
+        x = self.mix(torch.cat([token, x], 1)).relu()
+        beside = {"token": x[:, 0], "patch": x[:, 2], "peak": x[:, 1:].amax(1)}[self.beside]
+        return self.head(torch.cat([beside, x[:, 1:].mean(1)], 1))
+
+
+def test_a_class_token_beside_the_mean_of_tokens_counts_to_the_bias() -> None:
+    module, x = ClassTokenAndMean("token"), pictures(2, (16, 24))
+    of = ph.Network(module, ph.Preprocess(size=(16, 24)))
+    h = ph.cam(of, x, "logit:1")
+    tokens = of.features(x, "mix").relu()
+    weight, constant = module.head.weight.detach()[1], module.head.bias.detach()[1]
+    wanted = (tokens[:, 1:] @ weight[6:] / 24).view(2, 4, 6)
+    torch.testing.assert_close(h.values, wanted, atol=1e-6, rtol=1e-5)
+    bias = float(tokens[1, 0] @ weight[:6] + constant)
+    assert h.items[1].numbers["bias"] == pytest.approx(bias, abs=1e-5)
+    assert h.exact
+
+
+@pytest.mark.parametrize("beside", ["patch", "peak"])
+def test_what_else_stands_beside_the_mean_is_no_bias(beside: str) -> None:
+    with pytest.raises(RequestError, match="no global average pooling"):
+        ph.cam(ph.Network(ClassTokenAndMean(beside), ph.Preprocess(size=(16, 24))), pictures(2, (16, 24)), "logit:1")
+
+
 def test_layers_with_channels_last_have_maps_of_channels() -> None:
     of = WITH_A_HEAD["channels last in a module"]
     assert ph.cam(of, pictures(1), "layer:parts.0").exact

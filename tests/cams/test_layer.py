@@ -127,16 +127,56 @@ def test_pooled_features_are_no_tokens() -> None:
     assert (address, grid.size) == ("base.encoder", (16, 16))
 
 
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant: bool = True, pooled: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU()), nn.Linear(6, 5)
+        self.aside, self.reentrant = nn.Conv2d(6, 2, 1), reentrant
+        if pooled:
+            self.body.append(nn.MaxPool2d(2))
+
+    def forward(self, x: Tensor) -> Any:
+        x = checkpoint(self.body, x, use_reentrant=True) if self.reentrant else self.body(x)
+        self.aside(x)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("method", ["eigen_cam", "score_cam", "ablation_cam"])
+def test_methods_without_a_gradient_find_the_same_layer_without_one(method: str, pooled: bool) -> None:
+    nets = [ph.Network(Checkpointed(re, pooled), ph.Preprocess(size=12)) for re in (True, False)]
+    maps = [ph.cam(of, pictures(1, (12, 12)), "logit:1", method=method) for of in nets]
+    assert maps[0].items[0].layer == maps[1].items[0].layer == ("body.1" if pooled else "body")
+    torch.testing.assert_close(maps[0].values, maps[1].values)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_ablation_refuses_a_layer_that_the_scores_do_not_depend_on(reentrant: bool) -> None:
+    of = ph.Network(Checkpointed(reentrant), ph.Preprocess(size=12))
+    with pytest.raises(RequestError, match="layer aside has no part in the objective"):
+        ph.cam(of, pictures(1, (12, 12)), "logit:1", method="ablation_cam", layer="aside")
+
+
+def test_a_head_of_zeros_costs_two_questions_about_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = Vit()
+    nn.init.zeros_(module.head.weight)
+    of, asked, grad = ph.Network(module, ph.Preprocess(size=(32, 48))), [], torch.autograd.grad
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return grad(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    targets(of, {""}, (32, 48))
+    assert len(asked) <= 2
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_re_entrant_checkpointing_is_named() -> None:
-    class Checkpointed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.head = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU()), nn.Linear(6, 5)
-
-        def forward(self, x: Tensor) -> Any:
-            return self.head(checkpoint(self.body, x, use_reentrant=True).mean((2, 3)))
-
     of = ph.Network(Checkpointed(), ph.Preprocess(size=12))
     for ask in (
         lambda: ph.explain(of, pictures(1, (12, 12)), "logit:1"),
@@ -259,5 +299,5 @@ def test_a_network_without_a_gradient_still_has_its_last_layer() -> None:
     of = ph.Network(Rounded(), ph.Preprocess(size=12))
     assert ph.cam(of, pictures(1, (12, 12)), method="eigen_cam").items[0].layer == "body"
     assert ph.cam(of, pictures(1, (12, 12)), method="cam").exact
-    with pytest.raises(RequestError, match="layer body has no part in the objective"):
+    with pytest.raises(RequestError, match="layer body: no gradient reaches the image"):
         ph.cam(of, pictures(1, (12, 12)), method="grad_cam")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -90,3 +91,67 @@ def test_a_dynamically_quantised_layer_cuts_the_gradient() -> None:
     for ask in (lambda: ph.explain(net, X, "logit:1"), lambda: ph.render(net, "logit:1", steps=1)):
         with pytest.raises(PhospheneError, match="quantised layers"):
             ask()
+
+
+class Static(nn.Module):
+    """To be quantised before it runs: all layers give int8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.q, self.d = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, 4)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.d(self.head(self.pool(self.b(self.a(self.q(x)))).flatten(1)))
+
+
+@pytest.fixture(scope="module")
+def static() -> ph.Network:
+    module = Static().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.qconfig = torch.ao.quantization.get_default_qconfig(torch.backends.quantized.engine)
+        torch.ao.quantization.prepare(module, inplace=True)
+        module(X)
+        return ph.Network(torch.ao.quantization.convert(module), P)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["score_cam", "ablation_cam", "eigen_cam", "occlusion", "rise"])
+def test_layers_of_int8_are_explained_without_a_gradient(static: ph.Network, method: str) -> None:
+    found = ph.explain(static, X, "logit:1", method=method)
+    assert found.values.any()
+    assert found.items[0].layer in (None, "b")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_int8_rank_pictures(static: ph.Network) -> None:
+    best = ph.examples(static, X, "channel:b:*", top=1).values[:, 0]
+    torch.testing.assert_close(best, static.features(X, "b").amax((0, 2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_needs_a_gradient_or_a_head_names_what_does_not(static: ph.Network) -> None:
+    with pytest.raises(PhospheneError, match="layer b: no gradient reaches the image"):
+        ph.cam(static, X, "logit:1", method="grad_cam")
+    with pytest.raises(PhospheneError, match="method score_cam works without"):
+        ph.cam(static, X, "logit:1")
+
+
+def test_rise_of_a_score_that_never_changes_is_zero_everywhere() -> None:
+    found = ph.explain(ph.Network(Net(lambda x: x * 0 + 0.3), P), X, "logit:1", method="rise")
+    assert not found.values.any()
+
+
+@pytest.mark.parametrize("kind", ["dream", "score_cam"])
+def test_the_fall_back_from_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(prepared, "native_half", lambda device: True)
+    monkeypatch.setattr(prepared, "HALF_FROM", 8)
+    net = ph.Network(Net(lambda x: x, lambda s: s.float()), P)
+    if kind == "dream":
+        notes = ph.dream(net, X[:1], "logit:1", octaves=1, steps=1).notes
+    else:
+        notes = ph.cam(net, X, "logit:1", method="score_cam").items[0].notes
+    assert any("does not run in bfloat16" in note for note in notes)

@@ -99,10 +99,13 @@ class Rise(Sampled):
         h, w = (int(side) for side in question.pictures.shape[-2:])
         weighted, weight = torch.zeros(len(question), h, w, dtype=torch.float64), torch.zeros(h, w, dtype=torch.float64)
         level = torch.zeros(len(question), dtype=torch.float64)
+        base = level[:, None]
         for first in range(0, self.samples, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, self.samples))
             masks = torch.stack([self.mask(question.seed, k, h, w) for k in numbers])
             worth = _worth(question, masks)
+            base = worth[:, :1] if first == 0 else base  # drops out; without it equal values leave a map of rounding errors
+            worth = worth - base
             weighted += torch.einsum("bk,khw->bhw", worth, masks.double())
             weight += masks.double().sum(0)
             level += worth.sum(1)

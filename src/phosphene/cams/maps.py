@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RequestError, shown
+from ..network.network import NO_GRADIENT
 from ..network.probe import Change
 from ..objectives.expression import values
 from ..objectives.units import OUTPUT, Neuron
@@ -146,8 +147,13 @@ def _gradient(total: Tensor, held: dict[str, Tensor], layers: Sequence[Target]) 
     )
     for target, gradient in zip(layers, found, strict=True):
         if gradient is None:
-            raise RequestError(f"layer {target.address} has no part in the objective; one that runs before it is needed")
+            # Used, and yet without a gradient: forward cuts it between the layer and the objective.
+            raise RequestError(f"layer {target.address}: {NO_GRADIENT}" if target.used and not missing else no_part(target))
     return [gradient for gradient in found if gradient is not None]
+
+
+def no_part(target: Target) -> str:
+    return f"layer {target.address} has no part in the objective; one that runs before it is needed"
 
 
 def _notes(question: Question, i: int, layers: Sequence[Target]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import ModelError
+from ..errors import ModelError, RequestError
 from ..network import prepared
 from ..network.network import Read
 from ..objectives.expression import values
@@ -18,7 +18,7 @@ from ..pictures import overlay
 from ..results.method import Maps
 from ..results.question import Question
 from .layer import Target
-from .maps import OfLayer, features, named
+from .maps import OfLayer, features, named, no_part
 from .methods import weighed
 
 CHUNK_NUMBERS = 4_000_000  # of a layer that go on through the network at once
@@ -48,7 +48,11 @@ class _Weighing(OfLayer):
             weights = [self.weights(question, i, t, a[0], float(reached[i])) for t, a in zip(layers, maps, strict=True)]
             parts = [weighed(w[None].to(a), a) for w, a in zip(weights, maps, strict=True)]
             made.append(self.fused(parts).cpu())
-        return Maps(torch.cat(made), layer=named(layers), reached=reached, scores=scores)
+        notes = (self.notes(question),) * len(made)
+        return Maps(torch.cat(made), notes=notes, layer=named(layers), reached=reached, scores=scores)
+
+    def notes(self, question: Question) -> tuple[str, ...]:
+        return ()
 
     def weights(self, question: Question, i: int, layer: Target, maps: Tensor, reached: float) -> Tensor:
         """(k,) on the CPU, for the maps (k, h, w) of picture i, at which the objective is `reached`."""
@@ -95,10 +99,17 @@ class ScoreCam(_Weighing):
             low = mask.amin()
             return mean + (mask - low) / (mask.amax() - low).clamp(min=torch.finfo(mask.dtype).tiny) * (picture - mean)
 
-        half, _ = question.net.computes_half(self.precision, (h, w))
+        half, _ = self._half(question)
         worth = question.value_of([(i, k) for k in asked], seen, half).double()
         weights[asked] = worth.softmax(0).float()
         return weights
+
+    def notes(self, question: Question) -> tuple[str, ...]:
+        return self._half(question)[1]
+
+    def _half(self, question: Question) -> tuple[bool, tuple[str, ...]]:
+        h, w = (int(side) for side in question.pictures.shape[-2:])
+        return question.net.computes_half(self.precision, (h, w))
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,13 @@ class AblationCam(_Weighing):
     @property
     def name(self) -> str:
         return "ablation_cam"
+
+    def targets(self, question: Question) -> tuple[Target, ...]:
+        found = super().targets(question)
+        for target in found:
+            if not target.used:
+                raise RequestError(no_part(target))
+        return found
 
     def asked(self, maps: Tensor) -> list[int]:
         alive = maps.flatten(1).any(1).cpu()  # one that is zero already changes nothing

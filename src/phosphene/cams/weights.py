@@ -17,6 +17,7 @@ from ..errors import RequestError
 from ..network.grid import Grid, tokens_of
 from ..network.head import Head, HeadTracer
 from ..network.layout import Layout
+from ..network.network import NO_GRADIENT
 from ..network.receptive import Pair
 from ..objectives.direction import LEAST_COSINE, Direction
 from ..objectives.expression import Objective, Unit, values
@@ -90,9 +91,10 @@ def likeliest(question: Question) -> tuple[Question, Maps]:
 
 
 def refusal(question: Question) -> str:
+    works = "score_cam" if question.net.reentrant or any(NO_GRADIENT in note for note in question.net.notes) else "grad_cam"
     return (
         f"{question.net.name} has no global average pooling with a linear layer after it, whose weights cam needs; "
-        "method grad_cam works without, and phosphene gap-head gives it such a head"
+        f"method {works} works without, and phosphene gap-head gives it such a head"
     )
 
 
@@ -184,6 +186,7 @@ def _of_class(question: Question, unit: ClassUnit, part: Pass, i: int) -> tuple[
     along = each.sum(0)
     places, others = along[grid.extra :].view(grid.size), along[: grid.extra]
     bias = 0.0 if head.bias is None else float(head.bias[c])
+    bias += 0.0 if head.rest is None else float(head.rest[i - part.first, c])
     return places, bias + float(others.sum()), float(each.abs().sum())
 
 

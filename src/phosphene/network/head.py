@@ -17,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """scores = weight · (scale · Σ over places of maps) + bias.
+    """scores = weight · (scale · Σ over places of maps) + bias + rest.
 
     given   the tensor that is pooled, (b, …); version: of its values, when it was read
     axes    for each axis of the pooled tensor the axis of `given` that it is
     weight  (classes, k), None: each map is a class's own;  bias (classes,) or None; in float64 on the CPU
+    rest    (b, classes) or None: what other tokens of the same layer, as the class token, add for each picture
     """
 
     given: Tensor
@@ -31,6 +32,7 @@ class Head:
     scale: float = 1.0
     weight: Tensor | None = None
     bias: Tensor | None = None
+    rest: Tensor | None = None
 
     @property
     def channel(self) -> int:
@@ -48,17 +50,18 @@ class Head:
 
     def then(self, weight: Tensor | None, bias: Tensor | None) -> Head:
         """After a further affine layer; weight (out, in), (out,) for one factor per number, or None."""
-        w, b = self.weight, self.bias
+        w, b, rest = self.weight, self.bias, self.rest
         if weight is not None and weight.ndim < 2:
             k = self.given.shape[self.channel] if w is None else len(w)
             weight = torch.diag(weight.cpu().double().expand(k))
         if weight is not None:
             weight = weight.cpu().double()
             w, b = weight if w is None else weight @ w, None if b is None else weight @ b
+            rest = None if rest is None else rest @ weight.mT
         if bias is not None:
             bias = bias.cpu().double()
             b = bias if b is None else b + bias
-        return replace(self, weight=w, bias=b)
+        return replace(self, weight=w, bias=b, rest=rest)
 
 
 class HeadTracer(TorchDispatchMode):
@@ -213,7 +216,37 @@ def _sum_of(first: Head, second: Head, factor: float) -> Head | None:
         return None  # broadcast
     biases = [b * f for b, f in ((first.bias, 1.0), (second.bias, factor)) if b is not None]
     bias = sum(biases[1:], biases[0]) if biases else None
-    return replace(first, weight=left + right * (factor * second.scale / first.scale), bias=bias)
+    rests = [r * f for r, f in ((first.rest, 1.0), (second.rest, factor)) if r is not None]
+    rest = sum(rests[1:], rests[0]) if rests else None
+    return replace(first, weight=left + right * (factor * second.scale / first.scale), bias=bias, rest=rest)
+
+
+def _joined(tracer: HeadTracer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Head | None:
+    """Pooled tokens beside single ones of the same layer, such as the class token."""
+    parts, axis = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
+    heads = [(i, head) for i, part in enumerate(parts) if (head := tracer.head(part)) is not None]
+    if out.ndim != 2 or axis % 2 != 1 or len(heads) != 1 or heads[0][1].given.ndim != 3 or not heads[0][1].complete:
+        return None
+    ((place, head),) = heads
+    if any(not _other_token(part, head.given) for i, part in enumerate(parts) if i != place):
+        return None
+    widths = [part.shape[1] for part in parts]
+    before, own = sum(widths[:place]), widths[place]
+    spread = torch.zeros(out.shape[1], own, dtype=torch.float64)
+    spread[before : before + own] = torch.eye(own, dtype=torch.float64)
+    rest = out.detach().cpu().double().clone()
+    rest[:, before : before + own] = 0
+    joined = head.then(spread, None)
+    return replace(joined, rest=rest if joined.rest is None else joined.rest + rest)
+
+
+def _other_token(part: Tensor, pooled: Tensor) -> bool:
+    """Whether `part` (b, k) is one token of the tensor of which `pooled` (b, n, k) is a slice, and none of the slice's."""
+    row = pooled.stride(1)
+    if part.ndim != 2 or part.untyped_storage().data_ptr() != pooled.untyped_storage().data_ptr() or not row:
+        return False
+    steps, apart = divmod(int(part.storage_offset()) - int(pooled.storage_offset()), row)
+    return apart == 0 and part.stride() == (pooled.stride(0), pooled.stride(2)) and not 0 <= steps < pooled.shape[1]
 
 
 def _constant(tracer: HeadTracer, value: Any, out: Tensor) -> Tensor | None:
@@ -239,6 +272,7 @@ _RULES: dict[str, _Rule] = {
     "div": _divided,
     "add": _shifted,
     "sub": _subtracted,
+    "cat": _joined,
     **dict.fromkeys(("addmm", "mm"), _linear),
     **dict.fromkeys(
         ("native_batch_norm", "batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm

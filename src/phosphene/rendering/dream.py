@@ -82,7 +82,7 @@ def dream(
     wanted = _resolved(net, objective)
     picture = _fitted(net, photo, "photo")
     shown_to = None if guide is None else within(_fitted(net, guide, "guide"), settings.tile)
-    half, _ = net.computes_half(precision, (int(picture.shape[2]), int(picture.shape[3])))
+    half, notes = net.computes_half(precision, (int(picture.shape[2]), int(picture.shape[3])))
     dreamer = Dreamer(
         net,
         wanted,
@@ -93,6 +93,7 @@ def dream(
         half,
         tuple(observers),
         _record(net, wanted, picture, shown_to, settings, seed, half),
+        notes,
     )
     return dreamer.run()
 

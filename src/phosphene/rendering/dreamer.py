@@ -66,6 +66,7 @@ class Dreamer:
     half: bool
     observers: Sequence[Observer]
     record: Record
+    notes: tuple[str, ...] = ()
     _picture: Tensor = field(init=False)  # at the size of the octave
     _before: Tensor = field(init=False)  # what the octave began with, before anything was dreamt into it
     _base: Tensor = field(init=False)  # what the frame began with, at full size
@@ -168,6 +169,7 @@ class Dreamer:
     def _notes(self, finished: bool) -> tuple[str, ...]:
         made, wanted = len(self._history), self.settings.zoom * self.settings.octaves * self.settings.steps
         notes = [] if finished else [f"interrupted after {made} of {wanted} steps"]
+        notes += self.notes
         if made and 2 * self._still > made:
             notes.append(f"the gradient was zero in {self._still} of {made} steps")
         return tuple(notes)
