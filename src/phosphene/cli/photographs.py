@@ -124,7 +124,7 @@ def tell_notes(heatmaps: Sequence[Heatmap]) -> None:
                 typer.echo(f"note: {item.image}, {item.method} of {item.objective}: {note}", err=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """A photograph (1, c, h, w) as it was read, and fitted to the network's size."""
 
