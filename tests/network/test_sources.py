@@ -285,9 +285,46 @@ def test_without_a_processor_the_size_is_that_of_the_configuration(saved: Path) 
 
     (saved / "preprocessor_config.json").unlink(missing_ok=True)
     config = transformers.AutoConfig.from_pretrained(saved)
-    assert hf._preprocess(transformers, str(saved), config) is None
+    assert hf._preprocess(str(saved), config) is None
     config.image_size = 48
-    assert hf._preprocess(transformers, str(saved), config) == {"size": 48}
+    assert hf._preprocess(str(saved), config) == {"size": 48, "channels": 3}
+
+
+def test_a_network_given_directly_brings_what_its_folder_says(saved: Path) -> None:
+    import transformers
+
+    folder = with_processor(saved, **PROCESSOR)
+    net = ph.Network(transformers.ResNetForImageClassification.from_pretrained(folder))
+    assert net.preprocess == ph.load(f"hf:{folder}").preprocess
+    assert [note for note in net.notes if "preprocessing" in note] == [
+        "no preprocessing was given: that of the image processor's file beside the weights was taken"
+    ]
+    stated = ph.Preprocess(size=32)
+    given = ph.Network(transformers.ResNetForImageClassification.from_pretrained(folder), stated)
+    assert given.preprocess == stated
+    assert given.notes == ()
+
+
+def test_a_network_of_a_configuration_brings_its_side() -> None:
+    import transformers
+
+    config = transformers.ViTConfig(
+        image_size=48, patch_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        num_channels=1,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        net = ph.Network(transformers.ViTForImageClassification(config))
+    assert (net.preprocess.sides, net.preprocess.channels) == ((48, 48), 1)
+    assert net.notes == ("no preprocessing was given: pictures in [0, 1] go in as they are",)
+
+
+def test_a_name_that_is_not_here_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, saved: Path) -> None:
+    import transformers
+
+    module = transformers.ResNetForImageClassification.from_pretrained(saved)
+    module.config.name_or_path = "nobody/has-this"
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    assert ph.Network(module).preprocess.sides == (224, 224)
 
 
 @pytest.mark.parametrize(

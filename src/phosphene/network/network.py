@@ -20,7 +20,7 @@ from . import addresses, compiling, folding, layers, memory, outputs, passes, pr
 from .compiling import Compile
 from .layout import Layout, Layouts, Shapes
 from .preprocess import Preprocess
-from .sources.transformers import labels
+from .sources import transformers
 
 NO_GRADIENT = (
     "no gradient reaches the image: the objective does not depend on it, or forward cuts it (detach, no_grad, integer or "
@@ -28,6 +28,8 @@ NO_GRADIENT = (
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
+_PROCESSOR = "no preprocessing was given: that of the image processor's file beside the weights was taken"
+_AS_THEY_ARE = "no preprocessing was given: pictures in [0, 1] go in as they are"
 Changes = Mapping[str, probe.Change]
 Runs = dict[str, list[tuple[int, ...]]]  # the shapes that a path gives, run by run
 
@@ -47,8 +49,9 @@ class Network:
     Several threads may ask one Network at once: passes through it take turns. It can be pickled and copied.
 
     module      any nn.Module that takes one batch of pictures; DataParallel and compiled modules are unwrapped
-    preprocess  what stands between pictures and the module; None: pictures in [0, 1] go in as they are, the number of
-                channels is the first convolution's, the size the first of 224, 32, 28, 64, 96, 299 that runs (see `notes`)
+    preprocess  what stands between pictures and the module; None: that of the image processor beside the weights of a
+                Hugging Face network; of another network pictures in [0, 1] go in as they are, the number of channels is the
+                first convolution's, the size the first of 224, 32, 28, 64, 96, 299 that runs (see `notes`)
     classes     names in the order of the scores; None: those of a Hugging Face network's `config.id2label`, else "0", "1", …
     output      picks the (b, classes) tensor out of what the module returns, where that is not plain
     batch       the only batch size that the module takes, for exports that fixed one
@@ -87,7 +90,10 @@ class Network:
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
         self._check_weights()
         self._begin()
-        assumed = [] if preprocess else ["no preprocessing was given: pictures in [0, 1] go in as they are"]
+        own = None if preprocess else transformers.preprocessing(self.module)
+        assumed = [] if preprocess else [_PROCESSOR if own and "resize" in own else _AS_THEY_ARE]
+        if own:
+            preprocess = Preprocess.from_dict(own)
         self.reentrant = False
         self.preprocess, runs, scores = self._first_run(preprocess)
         self._calls = {path: len(shapes) for path, shapes in runs.items()}
@@ -471,7 +477,7 @@ class Network:
         return preprocess, runs, scores
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
-        known = labels(self.module) if classes is None else None
+        known = transformers.labels(self.module) if classes is None else None
         if known is not None and len(known) == count:
             return tuple(known)
         if classes is None:

@@ -182,9 +182,8 @@ def _summed(content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Arr
 
 
 def raw(image: Image.Image) -> Array:
-    """The bands of an opened image (c, h, w) as they stand: nothing is laid over white."""
-    array = np.asarray(image)
-    return np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+    """The bands of an opened image of two or more (c, h, w) as they stand: nothing is laid over white."""
+    return np.array(np.asarray(image).transpose(2, 0, 1))
 
 
 def _several(value: Any) -> tuple[Any, ...]:

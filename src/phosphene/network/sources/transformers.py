@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ...errors import ExtraError, ModelError, RequestError, first_line
@@ -28,7 +29,7 @@ def load_transformers(request: Request) -> Opened:
         raise ModelError(
             f"hf:{request.name} cannot be had ({first_line(error)}); ORG/NAME of an image classifier, or its folder, is needed"
         ) from error
-    return Opened(module, _preprocess(library, request.name, config), labels(module))
+    return Opened(module, _preprocess(request.name, config), labels(module))
 
 
 def labels(module: Any) -> list[str] | None:
@@ -39,6 +40,19 @@ def labels(module: Any) -> list[str] | None:
     return [str(names[key]) for key in sorted(names)] if sorted(names) == list(range(len(names))) and names else None
 
 
+def preprocessing(module: Any) -> dict[str, Any] | None:
+    """Keyword arguments of Preprocess for a transformers network that was loaded from a folder or the hub.
+
+    They stand in the image processor's file beside its weights. Nothing is downloaded: of a network from the hub the file is
+    found if it is in the hub's cache. Without the file there is the side that the configuration names; None where there is none.
+    """
+    config = getattr(module, "config", None)
+    name = getattr(config, "name_or_path", None)
+    if "transformers" not in sys.modules or not isinstance(name, str):
+        return None
+    return _preprocess(name, config, local_files_only=True)
+
+
 def _library() -> Any:
     try:
         import transformers
@@ -47,15 +61,15 @@ def _library() -> Any:
     return transformers
 
 
-def _preprocess(library: Any, name: str, config: Any) -> dict[str, Any] | None:
+def _preprocess(name: str, config: Any, **how: Any) -> dict[str, Any] | None:
     # The processor's file is read as data: building the processor itself can need torchvision.
     try:
         from transformers.image_processing_utils import BaseImageProcessor
 
-        said, _ = BaseImageProcessor.get_image_processor_dict(name)
+        said, _ = BaseImageProcessor.get_image_processor_dict(name, **how)
     except (OSError, ValueError, ImportError):
         side = getattr(config, "image_size", None)
-        return {"size": side} if side else None
+        return {"size": side, "channels": int(getattr(config, "num_channels", 3))} if side else None
     size, crop = _sides(said.get("size")), _sides(said.get("crop_size"))
     cropped = crop if said.get("do_center_crop") and crop else None
     normal = said.get("do_normalize", True)
