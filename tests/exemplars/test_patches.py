@@ -162,13 +162,17 @@ def test_a_picture_that_changed_since_the_scan_is_refused() -> None:
 def test_what_stands_at_the_head_of_a_row_is_cut_where_it_does_not_fit(
     standard: ph.Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines: list[str] = []
+    lines: list[tuple[str, float]] = []
     monkeypatch.setattr(sheet, "_facts", lambda *_: ["channel 3", "a.very.long.address." * 9 + "end"])
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, *_: lines.append(text))
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, at, text, colour, font: lines.append((text, font.size)))
     found = ph.examples(standard, torch.rand(4, 3, 32, 32), "channel:stage1.0:3", top=1)
     sheet._headed(found, 0, Image.new("RGB", (150, 90)))
-    whole, cut = lines
+    (whole, large), (cut, small) = lines
+    assert large > small
     assert whole == "channel 3"
     assert cut.startswith("…")
     assert cut.endswith(".end")
     assert 10 < len(cut) < 60
+    lines.clear()
+    sheet._headed(found, 0, Image.new("RGB", (15, 90)))
+    assert lines[1][0] == "…"  # two characters are wider
