@@ -1,6 +1,6 @@
 """Mutation testing: how many small faults, put into `src` one at a time at random places, fail a test.
 
-    python -m bench.mutants                           300 mutants, seed 0, with the coverage of `pytest --cov --cov-context=test`
+    python -m bench.mutants                           300 mutants, seed 0, after `pytest --cov --cov-context=test`
     python -m bench.mutants --count 50 --seed 7       others
     python -m bench.mutants --check 92                exit status 1 where fewer than 92 % are killed
 

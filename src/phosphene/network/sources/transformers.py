@@ -44,7 +44,7 @@ def preprocessing(module: Any) -> dict[str, Any] | None:
     """Keyword arguments of Preprocess for a transformers network that was loaded from a folder or the hub.
 
     They stand in the image processor's file beside its weights. Nothing is downloaded: of a network from the hub the file is
-    found if it is in the hub's cache. Without the file there is the side that the configuration names; None where there is none.
+    found if it is in the hub's cache. Without the file: the side that the configuration names; None where it names none.
     """
     config = getattr(module, "config", None)
     name = getattr(config, "name_or_path", None)
