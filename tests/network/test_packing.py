@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import phosphene as ph
-from phosphene.network.packing import Packed, pack, packable
+from phosphene.network.packing import Packed, pack, packable, unpacked
 from tests.network.test_prepared import Head, network, ways
 
 CPU = torch.device("cpu")
@@ -162,3 +163,67 @@ def test_threads_do_not_meet_in_what_is_kept() -> None:
     with ThreadPoolExecutor(4) as pool:
         for given_, right in zip(pool.map(net.scores, shown), expected, strict=True):
             torch.testing.assert_close(given_, right, rtol=1e-5, atol=1e-5)
+
+
+class SamePadding(nn.Conv2d):
+    """Pads as TensorFlow does: as much more below and to the right as the size asks for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        high, wide = ((-(-side // self.stride[0]) - 1) * self.stride[0] + 3 - side for side in x.shape[2:])
+        x = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+
+
+class StaticPadding(nn.Conv2d):
+    def __init__(self, *settings: int, **more: int) -> None:
+        super().__init__(*settings, **more)
+        self.static = nn.ZeroPad2d((0, 1, 0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.static(x))
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias, self.stride)
+
+
+@pytest.mark.parametrize("kind", [SamePadding, StaticPadding, Standardised])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_subclasses_keep_what_they_do_around_the_convolution(kind: type[nn.Conv2d], stride: int) -> None:
+    part = kind(4, 6, 3, stride=stride)
+    ours = copy.deepcopy(part).requires_grad_(False)
+    pack(ours)
+    assert isinstance(ours, kind)
+    for copied in (ours, copy.deepcopy(ours)):
+        for shape in ((2, 4, 12, 12), (1, 4, 9, 14)):
+            x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+            for mine, theirs in zip(both(copied, x), both(part, x), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    (inner,) = (each for each in ours.modules() if type(each) is Packed)
+    assert (inner._forwards is None) is (kind is Standardised)
+    assert unpacked(ours) is ours
+    assert type(ours) is kind
+    assert [*ours.state_dict()] == [*part.state_dict()]
+
+
+class Padded(Head):
+    """Its convolution pads the input itself."""
+
+    def __init__(self, kind: type[nn.Conv2d]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv = kind(3, 6, 3, bias=False)
+
+
+def test_networks_of_subclasses_are_folded_packed_and_run_as_a_program() -> None:
+    net = network(Padded(StaticPadding))
+    told = net.preparation({""}, half=False, programmed=True)
+    assert told == "1 batch norms folded, channels-last, packed, run as a program"
+    with net.reading(programmed=True) as read:
+        torch.testing.assert_close(read(SHOWN, {""})[""], net.module.eval()(net.preprocess.forward(SHOWN)))
+    assert not any(isinstance(part, Packed) for part in net.module.modules())
+
+
+def test_a_batch_norm_is_not_folded_into_weights_made_in_forward() -> None:
+    assert ways(network(Padded(Standardised))).told.startswith("0 batch norms folded")

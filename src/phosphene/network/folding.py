@@ -40,7 +40,9 @@ def foldable(module: nn.Module, inputs: Tensor, calls: Mapping[str, int]) -> Fol
     users = _users(_nodes(output))
     own = Counter(id(p) for part in module.modules() for p in part.parameters(recurse=False))
     parts = {path: module.get_submodule(path) for path, runs in calls.items() if path and runs == 1 and made.get(path)}
-    convolutions = {made[path]: path for path, part in parts.items() if plain(part, nn.Conv2d) and own[id(part.weight)] == 1}
+    convolutions = {
+        made[path]: path for path, part in parts.items() if _convolves(part, made[path]) and own[id(part.weight)] == 1
+    }
     pairs = []
     for path, part in parts.items():
         before = _input_of(made[path]) if plain(part, nn.BatchNorm2d) and part.running_mean is not None else None
@@ -73,9 +75,21 @@ def _fold(convolution: Any, norm: Any) -> None:
 
 
 def plain(part: nn.Module, kind: type[nn.Module]) -> bool:
-    """Of this kind and no subclass, which may do more, without hooks or parametrisations, which may too."""
+    """Of this kind and no subclass, which may do more, without hooks or parametrisations, which may do so too."""
+    return type(part) is kind and _bare(part)
+
+
+def _bare(part: nn.Module) -> bool:
     hooks = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-    return type(part) is kind and not hooks and not hasattr(part, "parametrizations")
+    return not hooks and not hasattr(part, "parametrizations")
+
+
+def _convolves(part: nn.Module, node: Node) -> bool:
+    """Whether that node convolved with this module's own weights as they are, whatever was done to the input before."""
+    if not isinstance(part, nn.Conv2d) or not _bare(part) or "Convolution" not in node.name():
+        return False
+    used = node._saved_weight
+    return used.data_ptr() == part.weight.data_ptr() and used.shape == part.weight.shape
 
 
 def _input_of(node: Node) -> Node:

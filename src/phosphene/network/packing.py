@@ -13,24 +13,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 WASTE = 1.5  # of a strided kernel's gradient as one convolution: by how many times there may be more to multiply
 Shape = tuple[int, ...]
 Bounds = tuple[float, float]
 RECTIFIED: Bounds = (0.0, math.inf)
+_INNER = "packed_convolution"  # of a subclass of Conv2d
+_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
 def pack(module: nn.Module) -> None:
-    """In place, every plain Conv2d; gradients then go to the input and no longer to weights."""
-    for part in module.modules():
-        if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+    """In place, every Conv2d; gradients then go to the input and no longer to weights.
+
+    Of subclasses, which may pad the input or make other weights first, the convolution with their own weights is packed.
+    """
+    for part in list(module.modules()):
+        if not isinstance(part, nn.Conv2d) or part.padding_mode != "zeros" or isinstance(part.padding, str):
+            continue
+        if type(part) is nn.Conv2d:
             part.__class__ = Packed
+        elif not isinstance(part, Packed | _Outer) and not hasattr(part, "parametrizations"):
+            _pack_inside(part)
 
 
 def unpacked(module: nn.Module) -> nn.Module:
     """In place, the other way."""
-    for part in module.modules():
-        if type(part) is Packed:
+    for part in list(module.modules()):
+        if isinstance(part, _Outer):
+            del part._modules[_INNER]
+            part.__class__ = type(part).__bases__[1]
+        elif type(part) is Packed:
             part._forwards = part._backwards = None
             part.__class__ = nn.Conv2d  # type: ignore[assignment]  # the class that it came from
     return module
@@ -152,6 +165,56 @@ class Packed(nn.Conv2d):
         """The gradient where a convolution of that input without a stride would have it."""
         h, w = (shape[2 + i] + int(self.padding[i]) - self._room[i] for i in (0, 1))
         return _spread(above, self.stride, (*above.shape[:2], h, w))
+
+
+class _Outer(nn.Module):
+    """Mixed into a subclass of Conv2d: what its forward asks of `conv2d` with its own weights, a Packed gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with _Intercepted(self._modules[_INNER]):
+            y: Tensor = super().forward(x)
+            return y
+
+
+class _Intercepted(TorchFunctionMode):
+    """Inside, calls of `conv2d` with the weights and settings of a Packed are its own."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if function in (F.conv2d, torch.conv2d) and self._is_own(**(dict(zip(_ARGUMENTS, args, strict=False)) | given)):
+            return self._inner(args[0] if args else given["input"])
+        return function(*args, **given)
+
+    def _is_own(
+        self,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        **_input: Any,
+    ) -> bool:
+        own = self._inner
+        settings = [_pair(given) for given in (stride, padding, dilation)]
+        same = settings == [own.stride, own.padding, own.dilation] and groups == own.groups
+        return same and weight is own.weight and bias is own.bias
+
+
+def _pack_inside(part: nn.Conv2d) -> None:
+    settings: Any = part.stride, part.padding, part.dilation, part.groups
+    inner = Packed(part.in_channels, part.out_channels, part.kernel_size, *settings, bias=False, device="meta")  # type: ignore[arg-type]
+    inner.weight, inner.bias = part.weight, part.bias
+    part.__class__ = type(f"Packed{type(part).__name__}", (_Outer, type(part)), {})
+    part._modules[_INNER] = inner
+
+
+def _pair(setting: Any) -> Any:
+    return (setting, setting) if isinstance(setting, int) else tuple(setting) if isinstance(setting, list) else setting
 
 
 class _Convolution(torch.autograd.Function):
