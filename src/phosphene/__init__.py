@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .exemplars.examples import Examples, examples
     from .inspection.activations import activations
     from .inspection.filters import filters
+    from .inspection.statistics import statistics
     from .localisation.locate import locate
     from .network.load import load
     from .network.network import Network
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .pictures.reading import read
     from .rendering.canvases import pixels
     from .rendering.dream import dream
-    from .rendering.priors import l1, l2, total_variation
+    from .rendering.priors import l1, l2, layer_statistics, total_variation
     from .rendering.projections import blur, clip_contribution, clip_norm, clip_value, decay
     from .rendering.recipe import Recipe
     from .rendering.render import render
@@ -58,6 +59,7 @@ _WHERE = {
     "exemplars.examples": ("Examples", "examples"),
     "inspection.activations": ("activations",),
     "inspection.filters": ("filters",),
+    "inspection.statistics": ("statistics",),
     "localisation.locate": ("locate",),
     "network.load": ("load",),
     "network.network": ("Network",),
@@ -70,7 +72,7 @@ _WHERE = {
     "pictures.reading": ("read",),
     "rendering.canvases": ("pixels",),
     "rendering.dream": ("dream",),
-    "rendering.priors": ("l1", "l2", "total_variation"),
+    "rendering.priors": ("l1", "l2", "layer_statistics", "total_variation"),
     "rendering.projections": ("blur", "clip_contribution", "clip_norm", "clip_value", "decay"),
     "rendering.recipe": ("Recipe",),
     "rendering.render": ("render",),
@@ -127,6 +129,7 @@ __all__ = [
     "l1",
     "l2",
     "layer",
+    "layer_statistics",
     "load",
     "locate",
     "logit",
@@ -143,6 +146,7 @@ __all__ = [
     "rotate",
     "scale",
     "shift",
+    "statistics",
     "total_variation",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -175,7 +176,7 @@ class SamePadding(nn.Conv2d):
 
 
 class StaticPadding(nn.Conv2d):
-    def __init__(self, *settings: int, **more: int) -> None:
+    def __init__(self, *settings: Any, **more: Any) -> None:
         super().__init__(*settings, **more)
         self.static = nn.ZeroPad2d((0, 1, 0, 1))
 

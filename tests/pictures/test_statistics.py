@@ -73,6 +73,24 @@ def test_the_command_measures_a_folder_and_a_recipe_takes_it(tmp_path: Path, cap
     )
 
 
+def test_the_command_measures_the_layers_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for k, picture in enumerate(drawn(9)):
+        write_png(tmp_path / f"{k}.png", image_of(picture[0]))
+    out = tmp_path / "a&b.safetensors"
+    asked = ["-m", "demo:robust", "--layer", "stem.1", "--layer", "stage2.0.bn1"]
+    assert main(["statistics", str(tmp_path), *asked, "-o", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "2 layers over 9 pictures" in told
+    reference = told.split("'")[1]
+    assert ph.load(reference).statistics.source == "9 photographs"  # type: ignore[union-attr]
+    assert (
+        main(["class-model", "-m", reference, "-c", "cat", "--recipe", "natural-fast", "--steps", "2", "-o", str(tmp_path)])
+        == 0
+    )
+    assert main(["statistics", str(tmp_path), "--layer", "stem.1"]) == 2
+    assert "name it with -m" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["statistics", "nowhere"]) == 2
     assert "is no folder" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def _convolves(part: nn.Module, node: Node) -> bool:
     if not isinstance(part, nn.Conv2d) or not _bare(part) or "Convolution" not in node.name():
         return False
     used = node._saved_weight
-    return used.data_ptr() == part.weight.data_ptr() and used.shape == part.weight.shape
+    return bool(used.data_ptr() == part.weight.data_ptr() and used.shape == part.weight.shape)
 
 
 def _input_of(node: Node) -> Node:

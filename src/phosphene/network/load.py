@@ -27,7 +27,7 @@ _NUMBERS = ("size", "mean", "std", "range")
 _WHOLES = ("channels", "resize")
 _WORDS = ("order", "layout", "interpolation")
 _NAMING = ("gap-head",)  # sources whose name is a file, which names another network in turn
-OPTIONS = ("classes", "multilabel", "seed", "state", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
+OPTIONS = ("classes", "multilabel", "seed", "state", "statistics", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
 LARGEST_CLASS_FILE = 16 << 20  # bytes
 
 
@@ -46,7 +46,7 @@ class Reference:
         too): then a stranger's record must not name it."""
         return (
             self.source in ("", "hf", *_NAMING)
-            or any(key in self.options for key in ("weights", "classes"))
+            or any(key in self.options for key in ("weights", "classes", "statistics"))
             or any(sign in self.name for sign in ("/", "\\", ":"))  # a folder; timm's hf-hub: and local-dir:
         )
 
@@ -94,7 +94,8 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),
     weights=TAG as the source names it; state=PREFIX where the file holds several sets of weights (state=teacher);
     size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc  resize=  interpolation=
-    classes=FILE (.json, or one name a line)  multilabel=1 (labels that may hold together).
+    classes=FILE (.json, or one name a line)  multilabel=1 (labels that may hold together)
+    statistics=FILE (of layers, as `phosphene statistics -m` writes them).
     In a file's name + stays +, and %XX is the byte it means: %26 for &, %25 for %.
     What the reference says wins over the source, that over what a safetensors file says of itself.
 
@@ -126,6 +127,7 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
         name=reference,
         batch=opened.batch,
         multilabel=_yes_or_no("multilabel", parts.options.get("multilabel", "0")),
+        statistics=parts.options.get("statistics"),
         notes=notes,
     )
 

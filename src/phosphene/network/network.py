@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from .compiling import Compile
 from .layout import Layout, Layouts, Shapes
 from .preprocess import Preprocess
 from .sources import transformers
+from .statistics import Statistics, batch_norm_places, check_channels, of_batch_norms, read_statistics
 
 NO_GRADIENT = (
     "no gradient reaches the image: the objective does not depend on it, or forward cuts it (detach, no_grad, integer or "
@@ -55,6 +57,7 @@ class Network:
     classes     names in the order of the scores; None: those of a Hugging Face network's `config.id2label`, else "0", "1", …
     output      picks the (b, classes) tensor out of what the module returns, where that is not plain
     batch       the only batch size that the module takes, for exports that fixed one
+    statistics  of its layers for photographs, as `ph.statistics` measures them, or a file of them; None: of its batch norms
     multilabel  whether classes do not exclude each other: raw scores become probabilities by a sigmoid each, not a softmax
 
     `notes` says in sentences what may mislead: a network that ends in softmax, preprocessing that was assumed, scores that
@@ -71,6 +74,7 @@ class Network:
         name: str | None = None,
         batch: int | None = None,
         multilabel: bool = False,
+        statistics: Statistics | str | Path | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -88,6 +92,7 @@ class Network:
         self._hashed: tuple[object, str] | None = None
         self._half_runs: bool | None = None
         self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
+        self._norms: tuple[object, dict[str, str]] | None = None  # of `statistics`
         self._check_weights()
         self._begin()
         own = None if preprocess else transformers.preprocessing(self.module)
@@ -111,6 +116,7 @@ class Network:
             self.module, self._calls, self.preprocess.sides, self.batch or 2, _by_address(runs), _by_address(alone)
         )
         self.notes = (*notes, *assumed, *more, *self._ending_note())
+        self._statistics = None if statistics is None else self._measured(statistics)
 
     def _begin(self, nature: passes.Nature | None = None) -> None:
         """What is made anew in another process: the private copies, and the turns that passes through them take."""
@@ -122,6 +128,7 @@ class Network:
         private: dict[str, Any] = {
             "_twin": None,
             "_rows": {},
+            "_norms": None,
             "_preparation": None,
             "_hashed": None,
             "_passes": self._passes.nature,
@@ -236,6 +243,31 @@ class Network:
                     found = (made_of, layers.describe(module, inputs, self.preprocess.layout == "bhwc", layouts))
                 self._rows[h, w] = found
             return found[1]
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Of what layers give for photographs: those that were measured, else what the batch norms learned.
+
+        None where there are neither, and of networks that take one size of batch alone.
+        """
+        if self._statistics is not None or self.batch is not None:
+            return self._statistics
+        with torch.inference_mode(False), self._twin.running() as module:
+            parts = [id(part) for part in self.module.modules()]
+            if self._norms is None or self._norms[0] != parts:
+                self._norms = (parts, self._batch_norms(module))
+            return of_batch_norms(module, self._norms[1])
+
+    def _measured(self, given: Statistics | str | Path) -> Statistics:
+        found = given if isinstance(given, Statistics) else read_statistics(checks.path("statistics", given))
+        layouts = self.layouts(found.layers)
+        check_channels(found, {address: layout.channels_first[0] for address, layout in layouts.items()})
+        return found
+
+    def _batch_norms(self, module: nn.Module) -> dict[str, str]:
+        pictures = self._few()
+        with self._passes.one(module, self._passes.numbers(0)), self._guarded(pictures):
+            return batch_norm_places(module, self._inputs(pictures), self._calls)
 
     def check_addresses(self, wanted: Collection[str]) -> None:
         """Raise, with the nearest names, unless every address leads to a module that runs."""

@@ -206,8 +206,8 @@ class _Intercepted(TorchFunctionMode):
 
 
 def _pack_inside(part: nn.Conv2d) -> None:
-    settings: Any = part.stride, part.padding, part.dilation, part.groups
-    inner = Packed(part.in_channels, part.out_channels, part.kernel_size, *settings, bias=False, device="meta")  # type: ignore[arg-type]
+    settings: dict[str, Any] = {name: getattr(part, name) for name in ("stride", "padding", "dilation", "groups")}
+    inner = Packed(part.in_channels, part.out_channels, part.kernel_size, bias=False, device="meta", **settings)  # type: ignore[arg-type]
     inner.weight, inner.bias = part.weight, part.bias
     part.__class__ = type(f"Packed{type(part).__name__}", (_Outer, type(part)), {})
     part._modules[_INNER] = inner

@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from typing import Any
 
@@ -96,15 +96,30 @@ def shapes(module: nn.Module, inputs: Tensor, into: dict[str, list[tuple[int, ..
 
 
 @contextmanager
-def watching(module: nn.Module, paths: Collection[str], watch: Watch) -> Iterator[None]:
-    """Inside, `watch` is called at each run of these modules; afterwards no hook is left. TorchScript modules take none."""
+def watching(
+    module: nn.Module,
+    paths: Collection[str],
+    watch: Watch,
+    before: tuple[Collection[str], Callable[[str, Any], None]] = ((), lambda _path, _given: None),
+) -> Iterator[None]:
+    """Inside, `watch` is called at each run of these modules; afterwards no hook is left. TorchScript modules take none.
+
+    before: modules at each run of which the function is called with the path and what the module is given.
+    """
     with ExitStack() as stack:
         for path in paths:
             # named_modules shows a shared module under its first name alone, and TorchScript has no get_submodule.
             part: nn.Module = reduce(getattr, path.split("."), module)
             if not isinstance(part, torch.jit.ScriptModule):
                 stack.callback(part.register_forward_hook(_counting(path, watch)).remove)
+        for path in before[0]:
+            hook = module.get_submodule(path).register_forward_pre_hook(partial(_telling, path, before[1]))
+            stack.callback(hook.remove)
         yield
+
+
+def _telling(path: str, tell: Callable[[str, Any], None], _module: nn.Module, inputs: Any) -> None:
+    tell(path, inputs)
 
 
 def _counting(path: str, watch: Watch) -> Callable[[nn.Module, Any, Any], None]:

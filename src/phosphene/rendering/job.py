@@ -27,6 +27,7 @@ from ..results.record import Record, environment
 from ..seeding import stream_seed
 from .batches import batch_for
 from .loop import Ascended, Ascent
+from .naturalness import Naturalness
 from .observers import Observer, affordable, frame_steps
 from .recipe import Recipe
 
@@ -67,6 +68,7 @@ class Job:
     observers: tuple[Observer, ...]
     sha256: str
     notes: tuple[str, ...] = ()
+    naturalness: Naturalness | None = None
 
     @classmethod
     def of(
@@ -100,7 +102,9 @@ class Job:
         kept = affordable(checks.whole("frames", frames, low=0, high=10_000), numbers)
         check(compile)
         half, notes = net.computes_half(precision, size)
-        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256 or net.sha256(), notes)
+        natural = _naturalness(net, recipe, size)
+        sha256 = sha256 or net.sha256()
+        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural)
 
     @property
     def batch(self) -> int:
@@ -117,6 +121,7 @@ class Job:
             "size": list(self.size),
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
+            **({"statistics": self.naturalness.statistics.sha256} if self.naturalness else {}),
             "compile": self.compile,
             "frames": self.frames,
         }
@@ -131,7 +136,8 @@ class Job:
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
             passes = self.recipe.steps * -(-(len(self.items) - first) // count)
-            with self.net.reading(private, half=self.half, programmed=True, compile=self.compile, passes=passes) as climb:
+            programmed = self.naturalness is None  # a program gives scores alone
+            with self.net.reading(private, half=self.half, programmed=programmed, compile=self.compile, passes=passes) as climb:
                 stop: KeyboardInterrupt | None = None
                 try:
                     ascended = self._ascent(items, climb, first, (*self.observers, *observers)).run()
@@ -181,15 +187,20 @@ class Job:
             together=self.together,
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
+            naturalness=self.naturalness,
             on_step=tell if observers else None,
         )
 
     def _said(self, items: Sequence[Wanted], ascended: Ascended, reading: Read) -> tuple[Item, ...]:
-        given = reading(ascended.pictures, _reads(items))
+        look = self.naturalness.look(ascended.shares) if self.naturalness else None
+        given = reading(ascended.pictures, _reads(items), look.changes if look else None)
+        distances = look.close().tolist() if look else [None] * len(items)
         reached = values([item.resolved for item in items], given).tolist()
         scores = given.get(OUTPUT)
         each = (
-            self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i])
+            replace(
+                self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i]), distance=distances[i]
+            )
             for i, item in enumerate(items)
         )
         late = f"interrupted at step {ascended.made} of {self.recipe.steps}"
@@ -219,13 +230,28 @@ class Job:
             environment={
                 **environment(self.net.device),
                 "precision": "half" if self.half else "full",
-                "prepared": self.net.preparation(_reads(items), self.half, programmed=True),
+                "prepared": self.net.preparation(_reads(items), self.half, programmed=self.naturalness is None),
+                **({"statistics": self.naturalness.told} if self.naturalness else {}),
                 "compiled": compiled,
             },
         )
         seeds = tuple(item.seed for item in items)
         several = seeds if len(set(seeds)) > 1 else ()
         return tuple(replace(record, position=i, seed=seed, seeds=several) for i, seed in enumerate(seeds))
+
+
+def _naturalness(net: Network, recipe: Recipe, size: tuple[int, int]) -> Naturalness | None:
+    """Of the network's statistics, if the recipe asks for their distance."""
+    if not recipe.layers_weight:
+        return None
+    statistics = net.statistics
+    if statistics is None:
+        raise RequestError(
+            f"layer_statistics: {net.name} must have statistics of its layers, got no batch norms and none that were measured. "
+            f"Measure them: phosphene statistics PHOTOS -m … -o FILE.safetensors, then ?statistics=FILE"
+        )
+    layouts = net.layouts(statistics.layers, size, every=False)
+    return Naturalness(statistics, layouts, net.device, recipe.layers_weight)
 
 
 def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:

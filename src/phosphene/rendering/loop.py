@@ -12,13 +12,15 @@ from ..errors import Interrupted, RenderError
 from ..network.network import NO_GRADIENT, Read
 from ..objectives.expression import Objective, values
 from .diversity import likeness_within, style
+from .naturalness import Naturalness
 from .observers import Frames
 from .optimisers import OPTIMISERS, Adam, Steepest
-from .projections import percentile_of
+from .projections import ClipContribution, percentile_of
 from .recipe import Recipe
 from .views import Viewer
 
 RISE = 0.01  # of an objective's size: what has risen less, of late, has converged
+OWN = 16  # steps between looks at the objectives' own gradient, where it takes a backward pass of its own
 STARTS = 6  # other starts tried for an item whose gradient is zero everywhere
 OnStep = Callable[[int, Tensor, Tensor], None]  # step from 1, pictures, values
 
@@ -29,6 +31,7 @@ class Ascended:
 
     made: steps that were made. Where they are fewer than the recipe's, `finished` tells which pictures had converged before;
     the history of the others is NaN from there on, and their frames repeat the last picture.
+    shares: (b, layers) of each layer in a picture's distance from photographs.
     """
 
     pictures: Tensor
@@ -38,6 +41,7 @@ class Ascended:
     notes: list[tuple[str, ...]]
     made: int
     finished: tuple[bool, ...]
+    shares: Tensor
 
 
 @dataclass
@@ -53,20 +57,26 @@ class Ascent:
     mean: Tensor
     together: int = 1
     frames: int = 0
+    naturalness: Naturalness | None = None
     on_step: OnStep | None = None
     _numbers: Tensor = field(init=False)  # those of the items that have not converged
     _made: int = field(init=False, default=0)  # steps
+    _all_shares: Tensor = field(init=False)  # (b, layers) of layers in the distance from photographs
+    _shares: Tensor = field(init=False)  # the same of each view of what climbs
     _climbing: Tensor = field(init=False)  # places of the items that have not converged
     _settled: Tensor | None = field(init=False, default=None)  # (b, c, h, w) the others' pictures
-    _still: Tensor = field(init=False)  # steps without a gradient, per item
-    _asked: Tensor = field(init=False)  # (b, h, w) Σ over steps of |gradient|, summed over channels
-    _seen: Tensor = field(init=False)  # the objectives' gradient at the pictures of the last step
+    _looked: int = field(init=False, default=0)  # steps at which the objectives' own gradient was looked at
+    _still: Tensor = field(init=False)  # those of them without one, per item
+    _asked: Tensor = field(init=False)  # (b, h, w) Σ over them of |gradient|, summed over channels
+    _seen: Tensor = field(init=False)  # the objectives' gradient at the pictures of the last of them
 
     def __post_init__(self) -> None:
         self._surface = self.recipe.canvas.surface(self.mean)
         self._view = self._viewer(self.recipe.steps)
         # Views of one picture stand side by side, each before its own copy of the objective.
         self._each = [objective for objective in self.objectives for _ in range(self.recipe.samples)]
+        clips = any(isinstance(projection, ClipContribution) for projection in self.recipe.projections)
+        self._every = OWN if self.naturalness and not clips else 1
         self._apart = self.recipe.diversity > 0 and self.together > 1
         self._addresses = frozenset().union(*(objective.reads for objective in self.objectives))
         self._addresses |= {self.recipe.diversity_at} if self._apart else set()
@@ -76,6 +86,8 @@ class Ascent:
 
     def run(self) -> Ascended:
         """All steps. Interrupted, with the pictures as they stand, on Ctrl-C after the first of them."""
+        self._all_shares = self._shared()
+        self._shares = self._of_views(self._all_shares)
         self._numbers, notes = self._start()
         kept = Frames(self.frames, self.recipe.steps)
         kept.take(0, self._pictures(self._numbers))
@@ -120,7 +132,20 @@ class Ascent:
             past = torch.cat([past, rest.expand(left, -1)])
             kept.fill(pictures)
         said = self._finished(notes)
-        return Ascended(pictures, past, self._attribution(), kept.stacked(pictures), said, self._made, finished)
+        frames, where = kept.stacked(pictures), self._attribution()
+        return Ascended(pictures, past, where, frames, said, self._made, finished, self._all_shares)
+
+    def _of_views(self, shares: Tensor) -> Tensor:
+        return shares.repeat_interleave(self.recipe.samples, 0) / self.recipe.samples
+
+    def _shared(self) -> Tensor:
+        """(b, layers)"""
+        if self.naturalness is None:
+            return torch.zeros(len(self.objectives), 0)
+        kinds = {objective.reads: torch.zeros(0) for objective in self.objectives}
+        for wanted in kinds:
+            kinds[wanted] = self.naturalness.shares(self.read, self.mean, wanted)
+        return torch.stack([kinds[objective.reads] for objective in self.objectives])
 
     def _start(self) -> tuple[Tensor, list[list[str]]]:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""
@@ -161,7 +186,8 @@ class Ascent:
     def _gradientless(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(b,) where the gradient is zero everywhere or not finite; (b,) where it, or the value, is not finite."""
         # Seen as at the first step, by a viewer of its own: no random number of the ascent is used up.
-        reached, gradient = self._climb(self._pictures(numbers), self._viewer(1), 0)
+        reached, _, gradient = self._climb(self._pictures(numbers), self._viewer(1), 0, alone=True)
+        assert gradient is not None
         bad = ~(torch.isfinite(gradient).flatten(1).all(1) & torch.isfinite(reached))
         return bad | ~gradient.flatten(1).any(1), bad
 
@@ -177,35 +203,49 @@ class Ascent:
             if not value.requires_grad or torch.autograd.grad(value, pictures, allow_unused=True, retain_graph=True)[0] is None:
                 raise RenderError(f"{self.objectives[i]} cannot be rendered: {NO_GRADIENT}")
 
-    def _climb(self, pictures: Tensor, view: Viewer, step: int) -> tuple[Tensor, Tensor]:
-        """The objectives' values (b,), over all views of a picture, and their gradient at the pictures."""
+    def _climb(self, pictures: Tensor, view: Viewer, step: int, alone: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The objectives' values (b,), over all views of a picture; the gradient at the pictures of objectives − penalties on
+        layers; that of the objectives alone, where it is asked for."""
         pictures = pictures.requires_grad_(True)
-        given = self.read(view(pictures, step, self.mean), self._addresses)
+        look = self.naturalness.look(self._shares, step) if self.naturalness else None
+        given = self.read(view(pictures, step, self.mean), self._addresses, look.changes if look else None)
         reached = values(self._each, given).view(-1, self.recipe.samples).mean(1)
         total = reached.sum()
         if self._apart:
             styles = style(given[self.recipe.diversity_at], self.recipe.samples)
             total = total - self.recipe.diversity * likeness_within(styles, self.together).sum()
-        return reached.detach(), _gradient(total, pictures)
+        if look is None:
+            gradient = _gradient(total, pictures)
+            return reached.detach(), gradient, gradient
+        look.close()
+        own = _gradient(total, pictures, again=True) if alone else None
+        with look.pulling():
+            return reached.detach(), _gradient(total, pictures), own
 
     def _uphill(self, numbers: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The objectives' values as seen at this step, and the gradient of objectives − penalties at the numbers."""
         numbers = numbers.detach().requires_grad_(True)
         pictures = self._surface.picture(numbers)
-        reached, gradient = self._climb(pictures.detach(), self._view, step)
-        asked = gradient.abs().sum(1)
-        self._still.index_add_(0, self._climbing, (~asked.flatten(1).any(1)).float())
-        self._asked.index_add_(0, self._climbing, asked)
-        self._seen = gradient  # projections that clip by contribution ask for it
-        if self.recipe.priors:
+        reached, gradient, own = self._climb(pictures.detach(), self._view, step, alone=step % self._every == 0)
+        if own is not None:
+            self._note(own)
+        if self.recipe.picture_priors:
             leaf = pictures.detach().requires_grad_(True)
-            gradient = gradient - _gradient(torch.stack([p(leaf, self.mean) for p in self.recipe.priors]).sum(), leaf)
+            gradient = gradient - _gradient(torch.stack([p(leaf, self.mean) for p in self.recipe.picture_priors]).sum(), leaf)
         if self.recipe.threshold:
             gradient = _thresholded(gradient, self.recipe.threshold)
         if pictures is numbers:
             return reached, gradient
         (uphill,) = torch.autograd.grad(pictures, numbers, gradient)
         return reached, uphill
+
+    def _note(self, own: Tensor) -> None:
+        """What the objectives alone ask for."""
+        asked = own.abs().sum(1)
+        self._still.index_add_(0, self._climbing, (~asked.flatten(1).any(1)).float())
+        self._asked.index_add_(0, self._climbing, asked)
+        self._looked += 1
+        self._seen = own  # projections that clip by contribution ask for it
 
     @torch.no_grad()
     def _move(self, optimiser: Steepest | Adam, numbers: Tensor, uphill: Tensor, step: int) -> None:
@@ -233,6 +273,7 @@ class Ascent:
         optimiser.keep(kept)
         settled, climbing, numbers = self._pictures(self._numbers), self._climbing[kept], self._numbers[kept]
         self._each = [self.objectives[i] for i in climbing.tolist() for _ in range(self.recipe.samples)]
+        self._shares = self._of_views(self._all_shares[climbing.cpu()])
         for place in self._climbing[~stays].tolist():
             notes[place].append(f"converged after {len(history)} of {self.recipe.steps} steps")
         # With no call between them, so that Ctrl-C finds all three of the same items.
@@ -259,16 +300,16 @@ class Ascent:
 
     def _finished(self, notes: list[list[str]]) -> list[tuple[str, ...]]:
         for i, still in enumerate(self._still.tolist()):
-            if not notes[i] and 2 * still > self._made:
-                notes[i].append(f"the gradient was zero in {still:.0f} of {self._made} steps")
+            if not notes[i] and 2 * still > self._looked:
+                notes[i].append(f"the gradient was zero in {still * self._made / self._looked:.0f} of {self._made} steps")
         return [tuple(said) for said in notes]
 
 
-def _gradient(total: Tensor, numbers: Tensor) -> Tensor:
-    """Zero where the total does not depend on the numbers."""
+def _gradient(total: Tensor, numbers: Tensor, again: bool = False) -> Tensor:
+    """Zero where the total does not depend on the numbers. again: it will be asked for once more."""
     if not total.requires_grad:
         return torch.zeros_like(numbers)
-    (gradient,) = torch.autograd.grad(total, numbers, allow_unused=True)
+    (gradient,) = torch.autograd.grad(total, numbers, allow_unused=True, retain_graph=again or None)
     return torch.zeros_like(numbers) if gradient is None else gradient
 
 

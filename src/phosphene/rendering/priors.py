@@ -1,4 +1,4 @@
-"""Priors: penalties on a picture, one number per picture, subtracted from the objective."""
+"""Priors: penalties on a picture, or on what layers give for it, one number per picture, subtracted from the objective."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,31 @@ class TotalVariation(Prior):
             floor = (1e-3 / 255) ** 2
             squares = (squares + floor) ** (self.beta / 2) - floor ** (self.beta / 2)
         return squares.flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class LayerStatistics(Prior):
+    """See `layer_statistics`. The ascent reads the layers: alone, a picture does not tell."""
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        raise RequestError("layer_statistics is of what layers give, not of the picture alone; render(priors=[…]) takes it")
+
+
+def layer_statistics(weight: float = 1.0) -> LayerStatistics:
+    """weight × the distance of the picture's channel statistics from those of photographs, in standard deviations.
+
+    Per layer √ mean over channels of (z_m² + z_s²) / 2, where z_m and z_s are how many standard deviations of photographs the
+    channel's mean over positions and the logarithm of its standard deviation lie from those of photographs; averaged over the
+    layers that run. Photographs have about 1. The statistics are the network's: see `Network.statistics`.
+
+    Source: Yin et al. 2020, "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", eq. 4. There the statistics
+    of a batch are compared, as norms of differences; here each picture's own, so that pictures do not depend on each other, in
+    units in which no layer outweighs the others.
+
+    >>> layer_statistics(10.0).weight
+    10.0
+    """
+    return LayerStatistics(weight)
 
 
 def l1() -> L1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from .. import checks, registry
 from ..errors import PhospheneError, RequestError, UnknownNameError, first_line, shown
 from .canvases import Canvas, Pixels
-from .priors import Prior
+from .priors import LayerStatistics, Prior
 from .projections import Projection
 from .views import Border, View
 
@@ -104,6 +105,16 @@ class Recipe:
         given = {name: value for name, value in changes.items() if value is not None}
         return replace(self, **given)
 
+    @property
+    def picture_priors(self) -> tuple[Prior, ...]:
+        """Those that ask for the picture alone."""
+        return tuple(prior for prior in self.priors if not isinstance(prior, LayerStatistics))
+
+    @property
+    def layers_weight(self) -> float:
+        """Of the distance of layer statistics."""
+        return sum(prior.weight for prior in self.priors if isinstance(prior, LayerStatistics))
+
     def rate(self, step: int) -> float:
         """lr at a step, from 0."""
         start = round(self.steps * (1 - self.anneal))
@@ -144,8 +155,11 @@ class Recipe:
             raise RequestError(f"recipe cannot be made: {error}") from error
 
 
-def find_recipe(name: str, shape: Shape) -> Recipe:
-    """The recipe of that name, or in that .toml file, for pictures (channels, height, width); "auto" fits the size."""
+def find_recipe(name: str, shape: Shape, statistics: bool = False) -> Recipe:
+    """The recipe of that name, or in that .toml file, for pictures (channels, height, width); "auto" fits the size.
+
+    statistics: whether the network has statistics of its layers; told to recipes that take it as their second argument.
+    """
     if name == "auto":
         name = "natural" if min(shape[1:]) >= NATURAL_FROM else "pixels"
     if name.endswith(".toml"):
@@ -153,7 +167,9 @@ def find_recipe(name: str, shape: Shape) -> Recipe:
     if name not in registry.names("recipes"):
         raise UnknownNameError("recipe", name, ["auto", *registry.names("recipes")])
     found = registry.find("recipes", name)
-    recipe = found if isinstance(found, Recipe) else found(shape)
+    if isinstance(found, Recipe):
+        return found
+    recipe = found(shape, statistics) if len(inspect.signature(found).parameters) > 1 else found(shape)
     if not isinstance(recipe, Recipe):
         raise RequestError(f"recipe {shown(name)} gives {type(recipe).__name__}; a Recipe is needed")
     return recipe

@@ -119,7 +119,7 @@ def settle(net: Network, recipe: str | Recipe, size: int | tuple[int, int] | Non
     if isinstance(changes.get("canvas"), str):
         changes["canvas"] = registry.find("canvases", str(changes["canvas"]))()
     if not isinstance(recipe, Recipe):
-        recipe = find_recipe(recipe, (net.preprocess.channels, h, w))
+        recipe = find_recipe(recipe, (net.preprocess.channels, h, w), net.statistics is not None)
     return recipe.replace(**changes)
 
 

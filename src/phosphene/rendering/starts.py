@@ -18,7 +18,10 @@ AT_ONCE = 16  # of them, as many as go through the network together
 
 
 def steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int]) -> Iterator[Rendering]:
-    """Of every `starts` neighbours, which are of one objective, the picture whose objective is largest over random views.
+    """Of every `starts` neighbours, which are of one objective, the picture that holds best over random views.
+
+    Held is the objective, minus the penalty on the distance from photographs where the recipe has one: the score alone does not
+    tell a good picture from a bad one.
 
     rows: indices of the job's items, in the order of the parts. Ctrl-C keeps nothing of an objective whose starts are not all
     rendered.
@@ -43,17 +46,23 @@ def _steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence
 
 @torch.no_grad()
 def _held(job: Job, rows: Sequence[int], pictures: Tensor) -> Tensor:
-    """Mean values (b,) of the objectives over the recipe's views, which are the same for all pictures of one objective."""
+    """Mean values (b,) of the objectives, less penalties on layers, over the recipe's views, which are the same for all
+    pictures of one objective."""
     mean = job.net.preprocess.mean_picture(job.size).to(job.net.device)
     looks = range(LOOKS if job.recipe.views else 1)
     found = []
+    natural = job.naturalness
     with torch.inference_mode(False), job.net.reading(half=job.half) as read:
         for item, picture in zip((job.items[row] for row in rows), pictures, strict=True):
             seen = []
+            with torch.enable_grad():
+                shares = natural.shares(read, mean, item.resolved.reads)[None] if natural else torch.zeros(1, 0)
             for k in looks[::AT_ONCE]:
                 some = [f"{item.text}\0held {look}" for look in looks[k : k + AT_ONCE]]
                 view = Viewer(job.recipe.views, some, 0, 1, job.recipe.border)
                 shown = view(picture.to(mean).expand(len(some), -1, -1, -1), 0, mean)
-                seen.append(values([item.resolved] * len(some), read(shown, item.resolved.reads)).cpu())
+                look = natural.look(shares.expand(len(some), -1)) if natural else None
+                reached = values([item.resolved] * len(some), read(shown, item.resolved.reads, look.changes if look else None))
+                seen.append((reached - natural.weight * look.close() if natural and look else reached).cpu())
             found.append(torch.cat(seen).mean())
     return torch.stack(found)

@@ -29,6 +29,8 @@ class Item:
     score        the objective's value at the finished picture, without views or penalties
     probability, rank  of that class by the network that was rendered; rank 1 is the highest score
     notes        sentences on what may mislead: a dead unit, a start that had to be changed
+    distance     of the statistics of layers from those of photographs, in standard deviations, as `layer_statistics` has it:
+                 about 1 for photographs; None where the recipe does not ask for it
     finished     False where Ctrl-C came before the picture's last step
     """
 
@@ -41,6 +43,7 @@ class Item:
     rank: int | None
     notes: tuple[str, ...] = ()
     finished: bool = True
+    distance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         said = {
@@ -52,14 +55,21 @@ class Item:
             "probability": self.probability,
             "rank": self.rank,
         }
-        more = {"notes": list(self.notes)} if self.notes else {}
+        more: dict[str, Any] = {"notes": list(self.notes)} if self.notes else {}
+        more |= {} if self.distance is None else {"distance": self.distance}
         return said | more | ({} if self.finished else {"finished": False})
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Item:
         """The Item of which `to_dict` gave this."""
         same = {key: said[key] for key in ("objective", "index", "seed", "score", "probability", "rank")}
-        return cls(name=said["class"], notes=tuple(said.get("notes", ())), finished=said.get("finished", True), **same)
+        return cls(
+            name=said["class"],
+            notes=tuple(said.get("notes", ())),
+            finished=said.get("finished", True),
+            distance=said.get("distance"),
+            **same,
+        )
 
     @property
     def label(self) -> tuple[str, str]:

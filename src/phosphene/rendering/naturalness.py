@@ -1,0 +1,208 @@
+"""How far what layers give for pictures lies from what they give for photographs, and the gradient of that distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..network.grid import Grid
+from ..network.layout import Layout
+from ..network.network import Read
+from ..network.probe import Change
+from ..network.statistics import Channels, Statistics
+
+POSITIONS = 196  # of a layer, at most, whose values are looked at in a step of an ascent
+TURNS = 3  # steps in which each layer is looked at once
+
+
+class Naturalness:
+    """The distance of each picture's channel statistics from the network's, averaged over layers; of photographs about 1.
+
+    Per layer √ mean over channels of (z_m² + z_s²) / 2, with z_m = (m − μ) / τ of the mean m over positions, and
+    z_s = (log s − log σ) / ω of the standard deviation s over positions.
+
+    weight     of the distance, in units of the objective
+    positions  looked at in each layer, at most: every so many rows and columns of large maps, others in the next step
+    turns      each step looks at one in so many layers, and counts them so many times
+
+    Source: Yin et al. 2020, "Dreaming to Distill" (DeepInversion), eq. 4, there of a batch's means and variances, as norms of
+    differences; here of each picture alone, in standard deviations of photographs, so that no layer outweighs the others.
+    """
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        layouts: Mapping[str, Layout],
+        device: torch.device,
+        weight: float = 1.0,
+        positions: int | None = POSITIONS,
+        turns: int = TURNS,
+    ) -> None:
+        self.statistics, self.weight, self.turns = statistics, weight, turns
+        known = [(a, layouts[a].grid) for a in statistics.layers if a in layouts]
+        self.layers = tuple(_Layer(i, a, grid, _stride(grid, positions)) for i, (a, grid) in enumerate(known) if grid)
+        self._expected = [_Expected.of(statistics.layers[layer.address], device) for layer in self.layers]
+        self._joined: dict[tuple[int, ...], _Expected] = {}
+
+    @property
+    def told(self) -> str:
+        """For a Record."""
+        return f"{self.statistics.source}, sha256 {self.statistics.sha256[:16]}"
+
+    def shares(self, read: Read, picture: Tensor, wanted: Collection[str]) -> Tensor:
+        """(layers,) that add up to 1: those that what the addresses give depends on, alike; zeros if there are none.
+
+        Found by a forward and a backward pass of one picture, so that it does not matter what else is in a batch.
+        """
+        look = Look(self, self.layers, torch.zeros(1, len(self.layers)))
+        leaf = picture[:1].detach().clone().requires_grad_(True)
+        given = read(leaf, wanted, look.changes)
+        total = torch.stack([tensor.sum() for tensor in given.values()]).sum()
+        if total.requires_grad:
+            torch.autograd.grad(total, leaf, allow_unused=True)
+        found = torch.tensor([float(layer.address in look.reached) for layer in self.layers])
+        return found / found.sum().clamp(min=1)
+
+    def look(self, shares: Tensor, step: int | None = None) -> Look:
+        """At one forward pass of pictures with these shares (b, layers) each. step: of an ascent; None: all of all layers."""
+        turn = self.layers if step is None else self.layers[step % self.turns :: self.turns]
+        return Look(self, turn, shares * (1 if step is None else self.turns), step)
+
+    def expected(self, numbers: tuple[int, ...]) -> _Expected:
+        """Of some layers, side by side."""
+        if numbers not in self._joined:
+            self._joined[numbers] = _Expected.joined([self._expected[number] for number in numbers])
+        return self._joined[numbers]
+
+
+class Look:
+    """One forward pass that is looked at. `changes` go to the pass, then `close` finds the distances.
+
+    On the way back each layer's gradient gets that of −weight · Σ over layers of share · distance, inside `pulling`.
+    """
+
+    def __init__(self, owner: Naturalness, layers: Sequence[_Layer], shares: Tensor, step: int | None = None) -> None:
+        self.reached: set[str] = set()  # by a gradient
+        self.changes: dict[str, Change] = {layer.address: partial(self._see, layer) for layer in layers}
+        self._owner, self._shares, self._step = owner, shares, step
+        self._seen: dict[_Layer, Tensor] = {}  # (b, n, k)
+        self._pull: dict[_Layer, tuple[Tensor, Tensor]] = {}
+        self._pulls = False
+
+    def _see(self, layer: _Layer, given: Tensor) -> Tensor:
+        self._seen[layer] = layer.window(given.detach(), self._step).movedim(1, -1).flatten(1, 2).contiguous().clone()
+        if given.requires_grad:
+            given.register_hook(partial(self._back, layer))
+        return given
+
+    def close(self) -> Tensor:
+        """Σ over layers of share · distance (b,); `distances` are those of the layers that ran, `numbers` of which."""
+        if not self._seen:
+            return self._shares.new_zeros(len(self._shares))
+        self.numbers = numbers = [layer.number for layer in self._seen]
+        wide = torch.float64 if next(iter(self._seen.values())).dtype == torch.float64 else torch.float32
+        variances, means = zip(*(_moments(values, wide) for values in self._seen.values()), strict=True)
+        mean, variance = torch.cat(means, 1), torch.cat(variances, 1)
+        distances, by_mean, by_variance = self._owner.expected(tuple(numbers)).distances(mean, variance)
+        self.distances = distances
+        shares = self._shares[:, numbers].to(distances)
+        counts = [values.shape[2] for values in self._seen.values()]
+        at, per = (by_mean - 2 * mean * by_variance).split(counts, 1), (2 * by_variance).split(counts, 1)
+        for i, (layer, values) in enumerate(self._seen.items()):
+            size = shares[:, i, None, None] * (-self._owner.weight / values.shape[1])
+            self._pull[layer] = (at[i][:, None] * size).to(values.dtype), (per[i][:, None] * size).to(values.dtype)
+        return (shares * distances).sum(1)
+
+    @contextmanager
+    def pulling(self) -> Iterator[None]:
+        self._pulls = True
+        try:
+            yield
+        finally:
+            self._pulls = False
+
+    def _back(self, layer: _Layer, above: Tensor) -> Tensor | None:
+        self.reached.add(layer.address)
+        if not self._pulls:
+            return None
+        at, per = self._pull[layer]
+        more = torch.addcmul(at, per, self._seen[layer])
+        below = above.clone()  # another path may hold the same gradient
+        window = layer.window(below, self._step)
+        window += more.unflatten(1, window.shape[2:]).movedim(-1, 1)
+        return below
+
+
+def _moments(values: Tensor, wide: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Variances and means over the middle axis. `torch.var_mean` takes twenty times as long over such an axis."""
+    values = values.to(wide)
+    mean = values.mean(1)
+    return (values.square().mean(1) - mean.square()).clamp(min=0), mean
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    number: int
+    address: str
+    grid: Grid
+    stride: int
+
+    def window(self, given: Tensor, step: int | None) -> Tensor:
+        """(b, k, h, w): a view of every so many rows and columns, which begins elsewhere in each step; None: of all."""
+        n, step = (1, 0) if step is None else (self.stride, step)
+        return self.grid.maps(given)[:, :, step % n :: n, step // n % n :: n]
+
+
+def _stride(grid: Grid, positions: int | None) -> int:
+    return 1 if positions is None else max(1, math.ceil(math.sqrt(grid.size[0] * grid.size[1] / positions)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Expected:
+    """Of channels side by side, (k,) each; rows: of which layer each is, from 0; each: 1 / (2 × channels of its layer)."""
+
+    mean: Tensor
+    by_spread: Tensor
+    log: Tensor
+    by_log_spread: Tensor
+    floor: Tensor
+    each: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, channels: Channels, device: torch.device) -> _Expected:
+        count = len(channels.mean)
+        parts = {
+            "mean": channels.mean,
+            "by_spread": 1 / channels.mean_spread,
+            "log": channels.log,
+            "by_log_spread": 1 / channels.log_spread,
+            "floor": channels.floor,
+            "each": torch.full((count,), 0.5 / count),
+        }
+        rows = torch.zeros(count, dtype=torch.long, device=device)
+        return cls(**{name: part.to(device, torch.float64) for name, part in parts.items()}, rows=rows)
+
+    @classmethod
+    def joined(cls, parts: list[_Expected]) -> _Expected:
+        rows = torch.cat([torch.full_like(part.rows, row) for row, part in enumerate(parts)])
+        names = [name for name in vars(parts[0]) if name != "rows"]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, rows=rows)
+
+    def distances(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(b, layers), and the gradient of their sum towards the means and the variances (b, k)."""
+        own = {name: part.to(mean.dtype) for name, part in vars(self).items() if name != "rows"}
+        off = (mean - own["mean"]) * own["by_spread"]
+        room = variance + own["floor"]
+        log_off = (room.log() / 2 - own["log"]) * own["by_log_spread"]
+        squares = (off.square() + log_off.square()) * own["each"]
+        layers = int(self.rows[-1]) + 1
+        found = mean.new_zeros((len(mean), layers)).index_add_(1, self.rows, squares).sqrt()
+        slope = own["each"] / found.clamp(min=1e-6)[:, self.rows]
+        return found, slope * off * own["by_spread"], slope * log_off * own["by_log_spread"] / (2 * room)
