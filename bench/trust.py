@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import phosphene as ph
-from bench.recognise import opened
+from bench.imagenet import mobilenet_v2
 from phosphene.evaluation.trust import MEASURES
 from phosphene.results.method import Method, Sampled, find_method
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the figures as JSON")
     given = parser.parse_args()
     lab = given.lab.resolve()
-    net = opened(lab, "MobileNetV2", "mobilenet_v2_imagenet.safetensors", 224)
+    net = mobilenet_v2(lab)
     methods, said, started = methods_of(given.methods, given.samples), None, time.monotonic()
     try:
         for path in photographs(lab, given.count):

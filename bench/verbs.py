@@ -19,7 +19,7 @@ VERBS = {
     "memory": ("bench.memory", "measure"),
     "scaling": ("bench.scaling", "measure"),
 }
-ORDER = (*VERBS, "device")  # of the sections of RESULTS.md; bench/device.py is a program of its own
+ORDER = (*VERBS, "device", "recognise")  # of the sections of RESULTS.md; the last two are programs of their own
 
 
 def apart(verb: str, settings: Settings) -> Measured:

@@ -36,7 +36,7 @@ _NORMS = 4  # at least, for them alone to be read
 
 @shielded
 @door.takes(net=door.network, layers=door.layers_or_none)
-def statistics(net: Network, photos: Iterable[Tensor], layers: str | Sequence[str] | None = None) -> Measured:
+def statistics(net: Network, photos: Iterable[Any], layers: str | Sequence[str] | None = None) -> Measured:
     """Mean and spread over photographs of each channel's mean and standard deviation over positions, layer by layer.
 
     `ph.Network(…, statistics=…)` takes what this gives or the file that `save` writes; the prior
@@ -71,7 +71,7 @@ def statistics(net: Network, photos: Iterable[Tensor], layers: str | Sequence[st
     return Measured(found, f"{count} photographs")
 
 
-def _batches(net: Network, photos: Iterable[Tensor]) -> Iterator[Tensor]:
+def _batches(net: Network, photos: Iterable[Any]) -> Iterator[Tensor]:
     waiting: list[Tensor] = []
     several: Any = [photos] if isinstance(photos, Tensor | str | Path) else photos
     if not isinstance(several, Iterable):
