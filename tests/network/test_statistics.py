@@ -177,6 +177,14 @@ def test_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
         ph.load(f"demo:robust?statistics={file}")
 
 
+def test_a_network_of_one_batch_size_takes_none() -> None:
+    found = ph.statistics(ph.load("demo:robust"), PHOTOS, ["stem.1"])
+    module, preprocess = ph.load("demo:robust").module, ph.load("demo:robust").preprocess
+    with pytest.raises(ph.PhospheneError, match="takes 2 pictures at once alone"):
+        ph.Network(module, preprocess, batch=2, statistics=found)
+    assert ph.Network(module, preprocess, batch=2).statistics is None
+
+
 def test_files_of_strangers_end_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     tensors, about = ph.statistics(ph.load("demo:robust"), PHOTOS, ["stem.1"]).to_tensors()

@@ -220,6 +220,18 @@ def test_penalised_pictures_come_nearer_to_photographs() -> None:
     torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
 
 
+def test_the_distance_is_told_of_every_recipe_and_a_large_one_noted() -> None:
+    net = ph.load("demo:robust")
+    rendering = ph.render(net, ["logit:cat", "logit:ship"], recipe="simonyan2013", steps=3, frames=0)
+    expected = distance(net, rendering.pictures)
+    torch.testing.assert_close(torch.tensor([item.distance for item in rendering.items]), expected, rtol=1e-4, atol=1e-4)
+    wild = ph.render(net, "logit:cat", recipe=ph.Recipe("r", steps=2, lr=5.0), frames=0).items[0]
+    assert wild.distance is not None
+    assert wild.distance > 1.5
+    assert wild.notes[-1].startswith(f"score {wild.score:.3g}, but unlike photographs: its layers are {wild.distance:.1f} from")
+    assert ph.render(network(nn.Conv2d(3, 4, 3)), "logit:1", steps=1, frames=0).items[0].distance is None
+
+
 def test_a_picture_does_not_depend_on_its_neighbours() -> None:
     net = ph.load("demo:robust")
     asked = {"recipe": "pixels", "priors": [ph.layer_statistics(10)], "steps": 6, "frames": 0}
@@ -263,6 +275,8 @@ def test_networks_without_statistics_are_rendered_without_or_refused() -> None:
     net = network(nn.Conv2d(3, 6, 3), nn.ReLU())
     rendering = ph.render(net, "logit:1", recipe="natural-fast", steps=3, frames=0)
     assert rendering.record.recipe["priors"] == []
+    assert rendering.record.recipe["samples"] == 1
+    assert ph.render(net, "logit:1", recipe="natural", steps=1, frames=0).record.recipe["samples"] == 4
     with pytest.raises(ph.PhospheneError, match="layer_statistics: Sequential must have statistics of its layers"):
         ph.render(net, "logit:1", priors=[ph.layer_statistics()], steps=3)
 
@@ -273,7 +287,7 @@ def test_a_dead_unit_is_still_told() -> None:
         module.last.weight[2] = 0
     net = ph.Network(module, ph.Preprocess(size=12))
     (item,) = ph.render(net, "logit:2", recipe="natural-fast", steps=20, frames=0).items
-    assert item.notes == ("the gradient is zero at all 7 starts: a dead unit, the picture says nothing of it",)
+    assert item.notes[0] == "the gradient is zero at all 7 starts: a dead unit, the picture says nothing of it"
 
 
 def test_the_users_module_and_random_numbers_are_left_alone() -> None:

@@ -79,7 +79,7 @@ def test_saving_writes_pictures_sheet_and_run(rendering: ph.Rendering, tmp_path:
 
 def test_the_run_says_of_a_class_what_is_promised(rendering: ph.Rendering, tmp_path: Path) -> None:
     item = json.loads(rendering.save(tmp_path).read_text("utf-8"))["items"][0]
-    assert item.keys() == {"objective", "class", "index", "seed", "score", "probability", "rank", "file"}
+    assert item.keys() == {"objective", "class", "index", "seed", "score", "probability", "rank", "distance", "file"}
     assert (item["objective"], item["class"], item["index"], item["file"]) == ("logit:cat", "cat", 3, "cat.png")
 
 

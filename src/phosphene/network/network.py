@@ -259,6 +259,8 @@ class Network:
             return of_batch_norms(module, self._norms[1])
 
     def _measured(self, given: Statistics | str | Path) -> Statistics:
+        if self.batch is not None:
+            raise RequestError(f"statistics cannot be used: {self.name} takes {self.batch} pictures at once alone")
         found = given if isinstance(given, Statistics) else read_statistics(checks.path("statistics", given))
         layouts = self.layouts(found.layers)
         check_channels(found, {address: layout.channels_first[0] for address, layout in layouts.items()})

@@ -31,6 +31,8 @@ from .naturalness import Naturalness
 from .observers import Observer, affordable, frame_steps
 from .recipe import Recipe
 
+UNLIKE = 1.5  # the distance from photographs above which a picture is noted; of 100 photographs none has it
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -107,6 +109,11 @@ class Job:
         return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural)
 
     @property
+    def climbs_by(self) -> Naturalness | None:
+        """Where the distance from photographs is part of what is rendered, and not told alone."""
+        return self.naturalness if self.recipe.layers_weight else None
+
+    @property
     def batch(self) -> int:
         """How many items to render at once."""
         return batch_for(self.net, len(self.items), _reads(self.items), self.size, self.recipe.samples, self.half)
@@ -121,7 +128,7 @@ class Job:
             "size": list(self.size),
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
-            **({"statistics": self.naturalness.statistics.sha256} if self.naturalness else {}),
+            **({"statistics": self.climbs_by.statistics.sha256} if self.climbs_by else {}),
             "compile": self.compile,
             "frames": self.frames,
         }
@@ -136,7 +143,7 @@ class Job:
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
             passes = self.recipe.steps * -(-(len(self.items) - first) // count)
-            programmed = self.naturalness is None  # a program gives scores alone
+            programmed = self.climbs_by is None  # a program gives scores alone
             with self.net.reading(private, half=self.half, programmed=programmed, compile=self.compile, passes=passes) as climb:
                 stop: KeyboardInterrupt | None = None
                 try:
@@ -187,20 +194,20 @@ class Job:
             together=self.together,
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
-            naturalness=self.naturalness,
+            naturalness=self.climbs_by,
             on_step=tell if observers else None,
         )
 
     def _said(self, items: Sequence[Wanted], ascended: Ascended, reading: Read) -> tuple[Item, ...]:
-        look = self.naturalness.look(ascended.shares) if self.naturalness else None
+        objectives, natural, look = [item.resolved for item in items], self.naturalness, None
+        if natural is not None:
+            look = natural.look(natural.shares_of(reading, self.net.preprocess.mean_picture(self.size), objectives))
         given = reading(ascended.pictures, _reads(items), look.changes if look else None)
         distances = look.close().tolist() if look else [None] * len(items)
-        reached = values([item.resolved for item in items], given).tolist()
+        reached = values(objectives, given).tolist()
         scores = given.get(OUTPUT)
         each = (
-            replace(
-                self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i]), distance=distances[i]
-            )
+            self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i], distances[i])
             for i, item in enumerate(items)
         )
         late = f"interrupted at step {ascended.made} of {self.recipe.steps}"
@@ -209,14 +216,21 @@ class Job:
             for item, finished in zip(each, ascended.finished, strict=True)
         )
 
-    def _item(self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...]) -> Item:
+    def _item(
+        self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...], distance: float | None
+    ) -> Item:
         target = item.target
+        if distance is not None and distance > UNLIKE:
+            notes = (
+                *notes,
+                f"score {reached:.3g}, but unlike photographs: its layers are {distance:.1f} from theirs, which have 1",
+            )
         if target is None or scores is None:
-            return Item(str(item.asked), None, None, item.seed, reached, None, None, notes)
+            return Item(str(item.asked), None, None, item.seed, reached, None, None, notes, distance=distance)
         certain = self.net.probabilities(scores)[target]
         rank = 1 + int((scores > scores[target]).sum())
         name = self.net.classes[target]
-        return Item(str(item.asked), name, target, item.seed, reached, float(certain), rank, notes)
+        return Item(str(item.asked), name, target, item.seed, reached, float(certain), rank, notes, distance=distance)
 
     def _records(self, items: Sequence[Wanted], compiled: str) -> tuple[Record, ...]:
         record = Record(
@@ -230,8 +244,8 @@ class Job:
             environment={
                 **environment(self.net.device),
                 "precision": "half" if self.half else "full",
-                "prepared": self.net.preparation(_reads(items), self.half, programmed=self.naturalness is None),
-                **({"statistics": self.naturalness.told} if self.naturalness else {}),
+                "prepared": self.net.preparation(_reads(items), self.half, programmed=self.climbs_by is None),
+                **({"statistics": self.climbs_by.told} if self.climbs_by else {}),
                 "compiled": compiled,
             },
         )
@@ -241,11 +255,11 @@ class Job:
 
 
 def _naturalness(net: Network, recipe: Recipe, size: tuple[int, int]) -> Naturalness | None:
-    """Of the network's statistics, if the recipe asks for their distance."""
-    if not recipe.layers_weight:
-        return None
+    """Of the network's statistics; None if it has none. Raises if the recipe asks for their distance then."""
     statistics = net.statistics
     if statistics is None:
+        if not recipe.layers_weight:
+            return None
         raise RequestError(
             f"layer_statistics: {net.name} must have statistics of its layers, got no batch norms and none that were measured. "
             f"Measure them: phosphene statistics PHOTOS -m … -o FILE.safetensors, then ?statistics=FILE"

@@ -31,7 +31,6 @@ class Ascended:
 
     made: steps that were made. Where they are fewer than the recipe's, `finished` tells which pictures had converged before;
     the history of the others is NaN from there on, and their frames repeat the last picture.
-    shares: (b, layers) of each layer in a picture's distance from photographs.
     """
 
     pictures: Tensor
@@ -41,7 +40,6 @@ class Ascended:
     notes: list[tuple[str, ...]]
     made: int
     finished: tuple[bool, ...]
-    shares: Tensor
 
 
 @dataclass
@@ -86,7 +84,10 @@ class Ascent:
 
     def run(self) -> Ascended:
         """All steps. Interrupted, with the pictures as they stand, on Ctrl-C after the first of them."""
-        self._all_shares = self._shared()
+        natural = self.naturalness
+        self._all_shares = (
+            natural.shares_of(self.read, self.mean, self.objectives) if natural else torch.zeros(len(self.names), 0)
+        )
         self._shares = self._of_views(self._all_shares)
         self._numbers, notes = self._start()
         kept = Frames(self.frames, self.recipe.steps)
@@ -132,20 +133,10 @@ class Ascent:
             past = torch.cat([past, rest.expand(left, -1)])
             kept.fill(pictures)
         said = self._finished(notes)
-        frames, where = kept.stacked(pictures), self._attribution()
-        return Ascended(pictures, past, where, frames, said, self._made, finished, self._all_shares)
+        return Ascended(pictures, past, self._attribution(), kept.stacked(pictures), said, self._made, finished)
 
     def _of_views(self, shares: Tensor) -> Tensor:
         return shares.repeat_interleave(self.recipe.samples, 0) / self.recipe.samples
-
-    def _shared(self) -> Tensor:
-        """(b, layers)"""
-        if self.naturalness is None:
-            return torch.zeros(len(self.objectives), 0)
-        kinds = {objective.reads: torch.zeros(0) for objective in self.objectives}
-        for wanted in kinds:
-            kinds[wanted] = self.naturalness.shares(self.read, self.mean, wanted)
-        return torch.stack([kinds[objective.reads] for objective in self.objectives])
 
     def _start(self) -> tuple[Tensor, list[list[str]]]:
         """Numbers to begin with. Items whose gradient is zero there begin elsewhere; what was done is noted."""

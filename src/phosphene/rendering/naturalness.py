@@ -16,6 +16,7 @@ from ..network.layout import Layout
 from ..network.network import Read
 from ..network.probe import Change
 from ..network.statistics import Channels, Statistics
+from ..objectives.expression import Objective
 
 POSITIONS = 196  # of a layer, at most, whose values are looked at in a step of an ascent
 TURNS = 3  # steps in which each layer is looked at once
@@ -54,6 +55,12 @@ class Naturalness:
     def told(self) -> str:
         """For a Record."""
         return f"{self.statistics.source}, sha256 {self.statistics.sha256[:16]}"
+
+    def shares_of(self, read: Read, picture: Tensor, objectives: Sequence[Objective]) -> Tensor:
+        """(b, layers): `shares` of what each objective reads; also where gradients are switched off."""
+        with torch.enable_grad():
+            kinds = {wanted: self.shares(read, picture, wanted) for wanted in dict.fromkeys(one.reads for one in objectives)}
+        return torch.stack([kinds[one.reads] for one in objectives])
 
     def shares(self, read: Read, picture: Tensor, wanted: Collection[str]) -> Tensor:
         """(layers,) that add up to 1: those that what the addresses give depends on, alike; zeros if there are none.

@@ -51,12 +51,11 @@ def _held(job: Job, rows: Sequence[int], pictures: Tensor) -> Tensor:
     mean = job.net.preprocess.mean_picture(job.size).to(job.net.device)
     looks = range(LOOKS if job.recipe.views else 1)
     found = []
-    natural = job.naturalness
+    natural = job.climbs_by
     with torch.inference_mode(False), job.net.reading(half=job.half) as read:
         for item, picture in zip((job.items[row] for row in rows), pictures, strict=True):
             seen = []
-            with torch.enable_grad():
-                shares = natural.shares(read, mean, item.resolved.reads)[None] if natural else torch.zeros(1, 0)
+            shares = natural.shares_of(read, mean, [item.resolved]) if natural else torch.zeros(1, 0)
             for k in looks[::AT_ONCE]:
                 some = [f"{item.text}\0held {look}" for look in looks[k : k + AT_ONCE]]
                 view = Viewer(job.recipe.views, some, 0, 1, job.recipe.border)

@@ -30,7 +30,7 @@ class Item:
     probability, rank  of that class by the network that was rendered; rank 1 is the highest score
     notes        sentences on what may mislead: a dead unit, a start that had to be changed
     distance     of the statistics of layers from those of photographs, in standard deviations, as `layer_statistics` has it:
-                 about 1 for photographs; None where the recipe does not ask for it
+                 about 1 for photographs; None where the network has no statistics
     finished     False where Ctrl-C came before the picture's last step
     """
 
