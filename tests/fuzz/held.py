@@ -18,8 +18,8 @@ ODD: tuple[Any, ...] = (
 
 
 def held(call: Callable[[], Any], *, seconds: float = 5.0) -> Any:
-    """What the call gives, or its PhospheneError; seconds: of processor time of this thread, which neither other programs nor what
-    earlier tests left running lengthen."""
+    """What the call gives, or its PhospheneError. seconds: of this thread's processor time, which neither other programs nor
+    threads that earlier tests left running lengthen."""
     state, modes = torch.get_rng_state(), (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads())
     start = time.thread_time()
     try:
