@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import phosphene as ph
+from phosphene.network.grid import Grid
 from phosphene.network.statistics import QUIET
 from phosphene.rendering.naturalness import Naturalness
 from phosphene.seeding import private_rng
@@ -177,6 +179,18 @@ def test_layers_take_turns_and_all_have_one() -> None:
     assert sorted(address for some in seen[:3] for address in some) == sorted(found.layers)
     assert {len(some) for some in seen} == {len(found.layers) // 3}
     assert seen[:3] == seen[3:]
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 7), (1, 90), (40, 2), (1, 1)])
+def test_every_position_is_looked_at_in_its_turn(size: tuple[int, int]) -> None:
+    """Also where rows are taken in threes, as layers are."""
+    natural = of(ph.load("demo:robust"))
+    layer = replace(natural.layers[0], grid=Grid("bkhw", size), stride=3)
+    given, seen = torch.arange(size[0] * size[1]).view(1, 1, *size), []
+    for step in range(0, 9 * natural.turns, natural.turns):
+        assert natural.layers[0].address in natural.look(even(natural, 1), step).changes
+        seen += layer.window(given, step // natural.turns).flatten().tolist()
+    assert {*seen} == {*range(size[0] * size[1])}
 
 
 def test_turns_and_windows_add_up_to_the_whole() -> None:

@@ -78,8 +78,9 @@ class Naturalness:
 
     def look(self, shares: Tensor, step: int | None = None) -> Look:
         """At one forward pass of pictures with these shares (b, layers) each. step: of an ascent; None: all of all layers."""
-        turn = self.layers if step is None else self.layers[step % self.turns :: self.turns]
-        return Look(self, turn, shares * (1 if step is None else self.turns), step)
+        if step is None:
+            return Look(self, self.layers, shares)
+        return Look(self, self.layers[step % self.turns :: self.turns], shares * self.turns, step // self.turns)
 
     def expected(self, numbers: tuple[int, ...]) -> _Expected:
         """Of some layers, side by side."""
@@ -94,16 +95,17 @@ class Look:
     On the way back each layer's gradient gets that of −weight · Σ over layers of share · distance, inside `pulling`.
     """
 
-    def __init__(self, owner: Naturalness, layers: Sequence[_Layer], shares: Tensor, step: int | None = None) -> None:
+    def __init__(self, owner: Naturalness, layers: Sequence[_Layer], shares: Tensor, place: int | None = None) -> None:
         self.reached: set[str] = set()  # by a gradient
         self.changes: dict[str, Change] = {layer.address: partial(self._see, layer) for layer in layers}
-        self._owner, self._shares, self._step = owner, shares, step
+        self._owner, self._shares, self._place = owner, shares, place
         self._seen: dict[_Layer, Tensor] = {}  # (b, n, k)
         self._pull: dict[_Layer, tuple[Tensor, Tensor]] = {}
         self._pulls = False
 
     def _see(self, layer: _Layer, given: Tensor) -> Tensor:
-        self._seen[layer] = layer.window(given.detach(), self._step).movedim(1, -1).flatten(1, 2).contiguous().clone()
+        window = layer.window(given.detach(), self._place).movedim(1, -1)
+        self._seen[layer] = window.clone(memory_format=torch.contiguous_format).flatten(1, 2)
         if given.requires_grad:
             given.register_hook(partial(self._back, layer))
         return given
@@ -141,7 +143,7 @@ class Look:
         at, per = self._pull[layer]
         more = torch.addcmul(at, per, self._seen[layer])
         below = above.clone()  # another path may hold the same gradient
-        window = layer.window(below, self._step)
+        window = layer.window(below, self._place)
         window += more.unflatten(1, window.shape[2:]).movedim(-1, 1)
         return below
 
@@ -160,10 +162,13 @@ class _Layer:
     grid: Grid
     stride: int
 
-    def window(self, given: Tensor, step: int | None) -> Tensor:
-        """(b, k, h, w): a view of every so many rows and columns, which begins elsewhere in each step; None: of all."""
-        n, step = (1, 0) if step is None else (self.stride, step)
-        return self.grid.maps(given)[:, :, step % n :: n, step // n % n :: n]
+    def window(self, given: Tensor, place: int | None) -> Tensor:
+        """(b, k, h, w): a view of every so many rows and columns, that begins elsewhere at each place; None: of all."""
+        maps = self.grid.maps(given)
+        if place is None:
+            return maps
+        rows, columns = (min(self.stride, side) for side in maps.shape[2:])
+        return maps[:, :, place % rows :: rows, place // rows % columns :: columns]
 
 
 def _stride(grid: Grid, positions: int | None) -> int:
