@@ -86,7 +86,7 @@ class Ascent:
         """All steps. Interrupted, with the pictures as they stand, on Ctrl-C after the first of them."""
         natural = self.naturalness
         self._all_shares = (
-            natural.shares_of(self.read, self.mean, self.objectives) if natural else torch.zeros(len(self.names), 0)
+            natural.shares_of(self.read, self.mean, self.objectives) if natural else self.mean.new_zeros(len(self.names), 0)
         )
         self._shares = self._of_views(self._all_shares)
         self._numbers, notes = self._start()
@@ -264,7 +264,7 @@ class Ascent:
         optimiser.keep(kept)
         settled, climbing, numbers = self._pictures(self._numbers), self._climbing[kept], self._numbers[kept]
         self._each = [self.objectives[i] for i in climbing.tolist() for _ in range(self.recipe.samples)]
-        self._shares = self._of_views(self._all_shares[climbing.cpu()])
+        self._shares = self._of_views(self._all_shares[climbing])
         for place in self._climbing[~stays].tolist():
             notes[place].append(f"converged after {len(history)} of {self.recipe.steps} steps")
         # With no call between them, so that Ctrl-C finds all three of the same items.

@@ -48,8 +48,9 @@ class Naturalness:
         self.statistics, self.weight, self.turns = statistics, weight, turns
         known = [(a, layouts[a].grid) for a in statistics.layers if a in layouts]
         self.layers = tuple(_Layer(i, a, grid, _stride(grid, positions)) for i, (a, grid) in enumerate(known) if grid)
-        self._expected = [_Expected.of(statistics.layers[layer.address], device) for layer in self.layers]
-        self._joined: dict[tuple[int, ...], _Expected] = {}
+        self._expected = [_Expected.of(statistics.layers[layer.address]) for layer in self.layers]
+        self._device = device
+        self._joined: dict[tuple[torch.dtype, tuple[int, ...]], _Expected] = {}
 
     @property
     def told(self) -> str:
@@ -60,7 +61,7 @@ class Naturalness:
         """(b, layers): `shares` of what each objective reads; also where gradients are switched off."""
         with torch.enable_grad():
             kinds = {wanted: self.shares(read, picture, wanted) for wanted in dict.fromkeys(one.reads for one in objectives)}
-        return torch.stack([kinds[one.reads] for one in objectives])
+        return torch.stack([kinds[one.reads] for one in objectives]).to(self._device)
 
     def shares(self, read: Read, picture: Tensor, wanted: Collection[str]) -> Tensor:
         """(layers,) that add up to 1: those that what the addresses give depends on, alike; zeros if there are none.
@@ -82,11 +83,12 @@ class Naturalness:
             return Look(self, self.layers, shares)
         return Look(self, self.layers[step % self.turns :: self.turns], shares * self.turns, step // self.turns)
 
-    def expected(self, numbers: tuple[int, ...]) -> _Expected:
+    def expected(self, numbers: Sequence[int], dtype: torch.dtype) -> _Expected:
         """Of some layers, side by side."""
-        if numbers not in self._joined:
-            self._joined[numbers] = _Expected.joined([self._expected[number] for number in numbers])
-        return self._joined[numbers]
+        key = dtype, tuple(numbers)
+        if key not in self._joined:
+            self._joined[key] = _Expected.joined([self._expected[number] for number in numbers], dtype, self._device)
+        return self._joined[key]
 
 
 class Look:
@@ -118,7 +120,7 @@ class Look:
         wide = torch.float64 if next(iter(self._seen.values())).dtype == torch.float64 else torch.float32
         variances, means = zip(*(_moments(values, wide) for values in self._seen.values()), strict=True)
         mean, variance = torch.cat(means, 1), torch.cat(variances, 1)
-        distances, by_mean, by_variance = self._owner.expected(tuple(numbers)).distances(mean, variance)
+        distances, by_mean, by_variance = self._owner.expected(numbers, wide).distances(mean, variance)
         self.distances = distances
         shares = self._shares[:, numbers].to(distances)
         counts = [values.shape[2] for values in self._seen.values()]
@@ -188,7 +190,7 @@ class _Expected:
     rows: Tensor
 
     @classmethod
-    def of(cls, channels: Channels, device: torch.device) -> _Expected:
+    def of(cls, channels: Channels) -> _Expected:
         count = len(channels.mean)
         parts = {
             "mean": channels.mean,
@@ -198,23 +200,23 @@ class _Expected:
             "floor": channels.floor,
             "each": torch.full((count,), 0.5 / count),
         }
-        rows = torch.zeros(count, dtype=torch.long, device=device)
-        return cls(**{name: part.to(device, torch.float64) for name, part in parts.items()}, rows=rows)
+        rows = torch.zeros(count, dtype=torch.long)
+        return cls(**{name: part.cpu().double() for name, part in parts.items()}, rows=rows)
 
     @classmethod
-    def joined(cls, parts: list[_Expected]) -> _Expected:
-        rows = torch.cat([torch.full_like(part.rows, row) for row, part in enumerate(parts)])
+    def joined(cls, parts: list[_Expected], dtype: torch.dtype, device: torch.device) -> _Expected:
+        rows = torch.cat([torch.full_like(part.rows, row) for row, part in enumerate(parts)]).to(device)
         names = [name for name in vars(parts[0]) if name != "rows"]
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, rows=rows)
+        each = {name: torch.cat([getattr(part, name) for part in parts]).to(device, dtype) for name in names}
+        return cls(**each, rows=rows)
 
     def distances(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(b, layers), and the gradient of their sum towards the means and the variances (b, k)."""
-        own = {name: part.to(mean.dtype) for name, part in vars(self).items() if name != "rows"}
-        off = (mean - own["mean"]) * own["by_spread"]
-        room = variance + own["floor"]
-        log_off = (room.log() / 2 - own["log"]) * own["by_log_spread"]
-        squares = (off.square() + log_off.square()) * own["each"]
+        off = (mean - self.mean) * self.by_spread
+        room = variance + self.floor
+        log_off = (room.log() / 2 - self.log) * self.by_log_spread
+        squares = (off.square() + log_off.square()) * self.each
         layers = int(self.rows[-1]) + 1
         found = mean.new_zeros((len(mean), layers)).index_add_(1, self.rows, squares).sqrt()
-        slope = own["each"] / found.clamp(min=1e-6)[:, self.rows]
-        return found, slope * off * own["by_spread"], slope * log_off * own["by_log_spread"] / (2 * room)
+        slope = self.each / found.clamp(min=1e-6)[:, self.rows]
+        return found, slope * off * self.by_spread, slope * log_off * self.by_log_spread / (2 * room)
