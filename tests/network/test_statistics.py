@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_what_a_batch_norm_learned_is_the_mean_and_variance_of_what_it_gives() -
     torch.testing.assert_close(channels.log, (variance * (1 + QUIET)).log() / 2, rtol=0, atol=0.02)
     torch.testing.assert_close(channels.floor, QUIET * variance, rtol=0.03, atol=0)
     assert found.source == "1 batch norms"
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_batch_norm_that_gives_nothing_is_left_out() -> None:
+    """As those that begin with a weight of zero (`zero_init_residual`)."""
+    silent = normed(3)
+    with torch.no_grad():
+        silent.weight.zero_()
+    assert network(silent).statistics is None
+    net = network(normed(3), nn.Conv2d(3, 3, 1), silent)
+    assert [*net.statistics.layers] == ["0"]  # type: ignore[union-attr]
+    rendering = ph.render(net, "logit:1", recipe="natural-fast", steps=2, frames=0)
+    assert bool(rendering.pictures.isfinite().all())
+    assert math.isfinite(rendering.items[0].distance or math.nan)
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
@@ -207,6 +222,17 @@ def test_files_of_strangers_end_in_one_sentence(tmp_path: Path) -> None:
         read_statistics(file)
     with pytest.raises(ph.PhospheneError, match="cannot be read"):
         read_statistics(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_layers_that_give_nothing_are_not_measured() -> None:
+    silent = nn.Conv2d(6, 4, 1)
+    with torch.no_grad():
+        silent.weight.zero_()
+    net = network(nn.Conv2d(3, 6, 3), silent)
+    assert [*ph.statistics(net, PHOTOS).layers] == ["0"]
+    with pytest.raises(ph.PhospheneError, match="no channel of 1 varies in these photographs"):
+        ph.statistics(net, PHOTOS, "1")
 
 
 def test_a_channel_that_never_varies_has_a_spread() -> None:

@@ -15,7 +15,7 @@ from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.layout import Layout
 from ..network.network import Network
-from ..network.statistics import Channels, Statistics
+from ..network.statistics import SILENT, Channels, Statistics
 from ..pictures.files import write_whole
 from ..results import door
 
@@ -67,7 +67,10 @@ def statistics(net: Network, photos: Iterable[Any], layers: str | Sequence[str] 
     found = {}
     for address, parts in seen.items():
         variances, means = (torch.cat(part) for part in zip(*parts, strict=True))
-        found[address] = Channels.measured(means.cpu(), variances.cpu())
+        if float(variances.max()) > SILENT:
+            found[address] = Channels.measured(means.cpu(), variances.cpu())
+    if not found:
+        raise RequestError(f"{net.name}: no channel of {', '.join(seen)} varies in these photographs")
     return Measured(found, f"{count} photographs")
 
 

@@ -27,6 +27,7 @@ MEAN_SPREAD, LOG_SPREAD = 0.5, 0.5
 LEAST = 1e-3  # of a layer's mean variance: channels that vary less are told apart no further
 LEAST_SPREAD = 0.05  # of standard deviations: photographs of one kind may hardly differ in a channel
 QUIET = 0.1  # of a channel's variance, added before the logarithm: a silent channel is 1.2 from what is expected and no more
+SILENT = 1e-12  # variance: a layer with no more says nothing
 SAME = 1e-3  # of its largest value: how near what an address gives must come to what a batch norm should
 LARGEST_FILE = 256 << 20  # bytes
 KIND = "phosphene layer statistics"
@@ -138,16 +139,22 @@ def of_batch_norms(module: nn.Module, places: Mapping[str, str]) -> Statistics |
 
     places: address that gives what a batch norm gives → address of the batch norm
     """
-    found = {address: _learned(module.get_submodule(norm)) for address, norm in places.items()}
+    every = {address: _learned(module.get_submodule(norm)) for address, norm in places.items()}
+    found = {address: channels for address, channels in every.items() if channels is not None}
     return Statistics(found, f"{len(found)} batch norms") if found else None
 
 
-def _learned(norm: Any) -> Channels:
-    """γ (x − μ) / √(σ² + ε) + β has the mean β and the variance γ²σ² / (σ² + ε) where x has μ and σ²."""
+def _learned(norm: Any) -> Channels | None:
+    """γ (x − μ) / √(σ² + ε) + β has the mean β and the variance γ²σ² / (σ² + ε) where x has μ and σ².
+
+    None where no channel varies, as of the last batch norm of a shortcut's branch before training, whose γ is 0.
+    """
     given, eps = norm.running_var.detach().double(), getattr(norm, "eps", 1e-5)
     scale = torch.ones_like(given) if norm.weight is None else norm.weight.detach().double()
     variance = scale.square() * given / (given + eps)
     mean = torch.zeros_like(given) if norm.bias is None else norm.bias.detach().double()
+    if float(variance.max()) <= SILENT:
+        return None
     typical = variance.clamp(min=LEAST * float(variance.mean()))
     log = (variance + QUIET * typical).log() / 2
     return Channels(mean, MEAN_SPREAD * typical.sqrt(), log, torch.full_like(log, LOG_SPREAD), QUIET * typical)
