@@ -22,7 +22,7 @@ from ..errors import RequestError, first_line, shown
 from . import probe
 
 # Of photographs, about a batch norm's running statistics, which do not tell them: medians over the layers of EfficientNet-Lite0
-# and 2 are 0.36 and 0.33 standard deviations of the mean, 0.33 and 0.28 of the logarithm, means 0.4 and 0.6.
+# and 2 are 0.36 and 0.33 standard deviations for the mean, 0.33 and 0.28 for the logarithm (before QUIET).
 MEAN_SPREAD, LOG_SPREAD = 0.5, 0.5
 LEAST = 1e-3  # of a layer's mean variance: channels that vary less are told apart no further
 LEAST_SPREAD = 0.05  # of standard deviations: photographs of one kind may hardly differ in a channel
