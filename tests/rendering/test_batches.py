@@ -106,7 +106,7 @@ def test_memory_does_not_grow_with_steps() -> None:
 
 @pytest.mark.slow
 def test_memory_grows_with_the_batch_alone() -> None:
-    """The ratio is 2 where it grows in proportion and 4 where with the square; the allocator alone moves it between 1.1 and 2."""
+    """The ratio is 2 of growth in proportion and 4 of growth with the square; the allocator moves it between 1.1 and 2."""
     one, two, four = (peaks(LARGE, f"{batch},{batch},3")[0] for batch in (64, 128, 256))
     assert 0.7 < (four - two) / (two - one) < 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable
 from io import BytesIO
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 import torchbearer
+from bench.imagenet import NETWORKS, Lab
 from PIL import Image
 from torch import Tensor, nn
 from torchbearer import Trial
 from torchbearer.callbacks import imaging
 
-from phosphene.errors import ExtraError
+import phosphene as ph
+from phosphene.errors import ExtraError, UnknownNameError
 from phosphene.training import Callback
 from phosphene.training.torchbearer import RANDOM, ClassAppearanceModel
 
@@ -75,7 +78,7 @@ def test_a_class_appearance_model_changes_no_loss(tmp_path: Path) -> None:
 
 def test_its_arguments_and_sinks_are_those_of_torchbearer() -> None:
     theirs = imaging.ClassAppearanceModel
-    assert list(inspect.signature(ClassAppearanceModel).parameters) == list(inspect.signature(theirs).parameters)
+    assert list(inspect.signature(ClassAppearanceModel).parameters) == [*inspect.signature(theirs).parameters, "recipe"]
     for name, given in inspect.signature(theirs).parameters.items():
         if name not in ("optimizer_factory", "logit_key"):
             assert inspect.signature(ClassAppearanceModel).parameters[name].default == given.default
@@ -146,8 +149,11 @@ def normalised(picture: Tensor) -> Tensor:
 
 def drawn(cls: Callable[..., Any], module: nn.Module, **settings: Any) -> Tensor:
     """As the documented recipe does: an evaluation of one step, and a picture of it."""
+    return evaluated(cls(2, (3, 4, 4), steps=100, target=0, decay=0.0, **settings), module)
+
+
+def evaluated(model: Any, module: nn.Module) -> Tensor:
     found: list[Tensor] = []
-    model = cls(2, (3, 4, 4), steps=100, target=0, decay=0.0, **settings)
     model.on_val().with_handler(lambda image, index, state: found.append(image))
     trial = Trial(module if isinstance(module, Keyed) else Recipe(module), callbacks=[model])
     trial.for_val_steps(1).evaluate(verbose=0)
@@ -196,6 +202,34 @@ def test_the_recipe_of_a_lemon_and_a_cup_runs_with_the_import_changed(tmp_path: 
     assert pictures[0] != pictures[1]
 
 
+def test_with_a_recipe_it_draws_what_render_draws(standard: ph.Network) -> None:
+    """Through the same normalisation, and with what the batch norms of the module learned."""
+    means, stds = (torch.tensor(values).view(3, 1, 1) for values in (standard.preprocess.means, standard.preprocess.stds))
+    model = ClassAppearanceModel(
+        10, (3, 32, 32), steps=6, target=3, transform=lambda picture: picture * stds + means, recipe="natural-fast"
+    )
+    picture = evaluated(model, standard.module)
+    own = ph.render(standard, "logit:3", recipe="natural-fast", steps=6, frames=0)
+    assert model.problems == []
+    assert own.record.environment["statistics"].startswith("18 batch norms")
+    assert torch.allclose(picture, own.pictures[0], atol=2e-2)
+    assert (picture - own.pictures[0]).abs().mean() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite_pytorch") is None, reason="EfficientNet-Lite is not installed")
+def test_a_lemon_and_a_cup_are_recognised_by_other_networks(lab: Path) -> None:
+    folder = Lab(lab)
+    net, judges = NETWORKS["lite0"](folder), [NETWORKS[name](folder) for name in ("lite2", "mobilenet_v1")]
+    for name in ("lemon", "cup"):
+        model = ClassAppearanceModel(
+            1000, (3, 224, 224), target=net.index(name), transform=lambda x: x * 0.502 + 0.498, recipe="natural"
+        )
+        picture = evaluated(model, net.module)
+        for judge in judges:
+            assert judge.classes[int(judge.scores(judge.preprocess.fit(picture[None])).argmax())] == name
+
+
 def test_a_cache_waits_and_a_grid_joins() -> None:
     sheets: list[Tensor] = []
     model = ClassAppearanceModel(3, (3, 8, 8), steps=1).on_val().cache(2).make_grid(nrow=2, padding=1, normalize=True)
@@ -212,6 +246,11 @@ def test_logits_under_a_key_of_the_state() -> None:
 def test_a_target_outside_the_classes_is_refused(target: Any) -> None:
     with pytest.raises(ValueError, match="target is"):
         ClassAppearanceModel(3, (3, 8, 8), target=target)
+
+
+def test_an_unknown_recipe_is_refused_at_once() -> None:
+    with pytest.raises(UnknownNameError, match="nearest: natural"):
+        ClassAppearanceModel(3, (3, 8, 8), recipe="natual")
 
 
 def test_what_fails_is_told_once_and_the_training_goes_on(tmp_path: Path) -> None:

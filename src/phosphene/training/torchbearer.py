@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import checks
 from ..errors import ExtraError, RequestError, shown
+from ..network.network import Network
+from ..network.preprocess import Preprocess
 from ..network.probe import Twin
+from ..objectives.units import logit
+from ..rendering.recipe import Recipe, find_recipe
+from ..rendering.render import render
 from ..seeding import stream
 from .fluent import Fluent
 from .guard import untouched
@@ -38,15 +43,19 @@ def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 class ClassAppearanceModel(Imaging, torchbearer.Callback):  # type: ignore[misc]  # its types are not read
     """Class models as torchbearer's callback of that name draws them, once an epoch: same arguments, same sinks.
 
-    Gradient ascent from zeros on the logit of the target less decay · Σ x², the picture being the sigmoid of x.
+    Gradient ascent from zeros on the logit of the target less decay · Σ x², the picture being the sigmoid of x. With
+    recipe="natural" or another recipe of ours the picture is the one that `ph.render` draws, which other networks recognise.
 
     nclasses, input_size  of the network: its number of classes, and (c, h, w) of a picture
-    optimizer_factory, steps, decay  of the ascent
+    optimizer_factory, decay  of torchbearer's ascent; a recipe has its own
+    steps         of either
     logit_key     where in the state the logits are, if they are not what the module gives
     target        a class, or RANDOM; `target_to_key` tells the state which
     verbose       1 or more: with a bar of progress
     in_transform  what stands between a picture in [0, 1] and the network
     transform     what is done to the picture before it is shown
+    recipe        a name or a Recipe, "auto" for the best for the size; None: torchbearer's ascent. Those that ask what
+                  the batch norms have learned are told what they have learned so far
 
     Differs: the normalisation is taken both ways. torchbearer's recipe gives transform= the inverse of the normalisation and
     no in_transform: the network is then shown pictures that are not normalised, and the result is washed out. Here a
@@ -71,14 +80,22 @@ class ClassAppearanceModel(Imaging, torchbearer.Callback):  # type: ignore[misc]
         verbose: int = 0,
         in_transform: Transform | None = None,
         transform: Transform | None = None,
+        *,
+        recipe: str | Recipe | None = None,
     ) -> None:
         torchbearer.Callback.__init__(self)
         self.nclasses = checks.whole("nclasses", nclasses, low=1)
-        self.input_size = tuple(checks.whole("input_size", n, low=1) for n in input_size)
+        if len(input_size) != 3:
+            raise RequestError(f"input_size must be (channels, height, width), got {shown(input_size)}")
+        c, h, w = (checks.whole("input_size", n, low=1) for n in input_size)
+        self.input_size = c, h, w
         self.target = checks.whole("target", target, low=RANDOM, high=self.nclasses - 1)
         if self.target < 0 and self.target != RANDOM:
             raise RequestError(f"target is {target}; a class from 0 to {self.nclasses - 1}, or RANDOM, is needed")
         self.steps, self.decay = checks.steps(steps), checks.real("decay", decay)
+        if isinstance(recipe, str):
+            find_recipe(recipe, self.input_size)  # raises now what is wrong
+        self.recipe = recipe
         self.optimizer_factory, self.logit_key, self.verbose = optimizer_factory, logit_key, verbose
         self._to_network, show, self.notes = ways(in_transform, transform, self.input_size)
         Imaging.__init__(self, show)
@@ -99,7 +116,7 @@ class ClassAppearanceModel(Imaging, torchbearer.Callback):  # type: ignore[misc]
         module = state[torchbearer.MODEL]
         twin = self._twins.setdefault(id(module), Twin(module))
         with torch.inference_mode(False), torch.enable_grad(), twin.running() as copy:
-            return self._climbed(copy, target, state)
+            return (self._climbed if self.recipe is None else self._rendered)(copy, target, state)
 
     def _chosen(self) -> int:
         self._count += 1
@@ -123,6 +140,17 @@ class ClassAppearanceModel(Imaging, torchbearer.Callback):  # type: ignore[misc]
         if not bool(torch.isfinite(picture).all()):
             raise RequestError(f"the ascent of class {target} left the finite numbers")
         return picture
+
+    def _rendered(self, module: Any, target: int, state: Any) -> Tensor:
+        def logits(module: nn.Module, pictures: Tensor) -> Tensor:
+            inner = torchbearer.State()
+            inner.update(state)
+            return self._logits(module, torch.stack([self._to_network(picture) for picture in pictures]), inner)
+
+        c, h, w = self.input_size
+        net = Network(_Shown(module, logits), Preprocess(size=(h, w), channels=c), name=type(module).__name__)
+        assert self.recipe is not None
+        return render(net, logit(target), recipe=self.recipe, steps=self.steps, frames=0).pictures[0]
 
     def _logits(self, module: Any, inputs: Tensor, inner: Any) -> Tensor:
         """torchbearer's modules may take the state beside their inputs."""
@@ -167,6 +195,17 @@ class ClassAppearanceModel(Imaging, torchbearer.Callback):  # type: ignore[misc]
         """Numbers and words of the state and its metrics, for the names of files."""
         found = {**state, **state.get(torchbearer.METRICS, {})}
         return {str(key): value for key, value in found.items() if isinstance(value, int | float | str)}
+
+
+class _Shown(nn.Module):
+    """Gives the logits of pictures in [0, 1]. logits: a plain function, which a copy of the module shares."""
+
+    def __init__(self, module: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module, self._logits = module, logits
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self._logits(self.module, pictures)
 
 
 def callback(watch: Fluent) -> Any:
