@@ -120,6 +120,7 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "seed": 0,
         "seeds": 1,
         "starts": 1,
+        "judges": None,
         "batch": 1,
         "animate": None,
         "transparent": False,
@@ -127,6 +128,14 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "compile": "auto",
     }
     assert files.read_png("out/cat.png")[0].size == (40, 24)
+
+
+def test_a_judge_chooses_among_the_starts(phosphene: Phosphene) -> None:
+    asked = ("class-model", "-m", "demo:robust", "-c", "cat", "--starts", "2", "--steps", "1", "-o", "out")
+    ran = phosphene(*asked, "--judge", "demo:standard")
+    note = "the best of 2 starts as demo:standard judged them, so their recognising it is no evidence"
+    assert f"note: logit:cat: {note}" in ran.err
+    assert said("out")["items"][0]["notes"] == [note]
 
 
 def test_classes_whose_names_do_not_lead_back_are_drawn_by_index(phosphene: Phosphene) -> None:

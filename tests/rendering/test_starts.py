@@ -10,6 +10,7 @@ import torch
 import phosphene as ph
 from phosphene.rendering import starts as module
 from phosphene.rendering.job import Job
+from phosphene.rendering.judges import certainty
 from phosphene.results.kinds import titled
 
 ASKED = ["logit:cat", "logit:ship"]
@@ -67,3 +68,32 @@ def test_a_sheet_tells_what_all_its_pictures_have_in_common(robust: ph.Network) 
     short, long = (ph.render(robust, "logit:cat", recipe="pixels", steps=steps).record for steps in (1, 2))
     assert titled([short]) == "demo:robust · pixels, 1 steps, seed 0"
     assert titled([short, long]) == "demo:robust · pixels, seed 0"
+
+
+def test_judges_keep_the_start_of_whose_class_they_are_surest(
+    robust: ph.Network, standard: ph.Network, all_of_them: ph.Rendering
+) -> None:
+    kept = ph.render(robust, ASKED, starts=3, judges=[standard], **SETTINGS)  # type: ignore[arg-type]
+    shown = standard.preprocess.fit(all_of_them.pictures)
+    certain = standard.probabilities(standard.scores(shown)).gather(1, torch.tensor([[3], [3], [3], [8], [8], [8]]))
+    assert [item.seed for item in kept.items] == certain.view(2, 3).argmax(1).tolist()
+    assert all("3 starts as demo:standard judged them" in item.notes[-1] for item in kept.items)
+
+
+def test_several_judges_count_alike(robust: ph.Network, standard: ph.Network, all_of_them: ph.Rendering) -> None:
+    both = certainty([robust, standard], all_of_them)
+    each = [certainty([judge], all_of_them) for judge in (robust, standard)]
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+    assert float(each[0].max()) <= 0
+
+
+def test_judges_that_cannot_choose_are_refused_at_once(robust: ph.Network, standard: ph.Network) -> None:
+    for objective, starts, said in (
+        ("logit:cat", 1, "starts must be 2 or more, got 1"),
+        ("channel:stage1.0:0", 2, "objectives must be logit: or probability:, got channel:stage1.0:0"),
+    ):
+        with pytest.raises(ph.PhospheneError, match=said):
+            ph.render(robust, objective, starts=starts, judges=[standard], steps=1)
+    other = ph.Network(standard.module, standard.preprocess, classes=[f"thing {i}" for i in range(10)], name="other")
+    with pytest.raises(ph.PhospheneError, match="judge 'other' does not know the class"):
+        ph.render(robust, "logit:cat", starts=2, judges=[other], steps=1)

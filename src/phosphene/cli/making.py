@@ -52,6 +52,7 @@ def make(
     seed: int,
     seeds: int,
     starts: int,
+    judges: Sequence[Network],
     batch: int | None,
     animate: str | None,
     transparent: bool,
@@ -87,6 +88,7 @@ def make(
         seed=seed,
         seeds=seeds,
         starts=starts,
+        judges=judges,
         batch=batch,
         frames=frames,
         precision=precision,  # type: ignore[arg-type]  # a word that is none is refused there
@@ -103,7 +105,15 @@ def make(
         arguments=arguments,
         wanted=wanted,
         seeds=seeds,
-        request=request_of(net, **parts.job.request, wanted=wanted, starts=starts, animate=animate, transparent=transparent),
+        request=request_of(
+            net,
+            **parts.job.request,
+            wanted=wanted,
+            starts=starts,
+            judges=[judge.identity() for judge in judges],
+            animate=animate,
+            transparent=transparent,
+        ),
     )
     pictures = [(text, seed + k) for text in wanted for k in range(seeds)]
     parts.done = frozenset(n for n, picture in enumerate(pictures) if run.holds(*picture))

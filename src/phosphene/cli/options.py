@@ -43,6 +43,10 @@ Starts = Annotated[
     int,
     typer.Option("--starts", metavar="N", help="Draw each from so many seeds; keep what holds best under random views."),
 ]
+Judges = Annotated[
+    list[str] | None,
+    typer.Option("--judge", metavar="REF", help="A network that chooses among the starts of a class; may be repeated."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..ambient import shielded
-from ..errors import RequestError, UnknownNameError, shown
+from ..errors import RequestError, shown
 from ..network.network import Network
 from ..pictures.statistics import SIDE, statistics
+from ..rendering.judges import index_in
 from ..results import door
 
 BATCH = 32  # pictures that a judge sees at once
@@ -142,14 +143,6 @@ def _judged(judge: Network, pictures: Tensor, classes: Sequence[str]) -> Judgeme
     choices = scores.argmax(1)
     chosen = tuple(judge.classes[i] for i in choices.tolist())
     return Judgement(judge.name, meant[:, 0], certain, 1 + (scores > meant).sum(1), choices, chosen)
-
-
-def index_in(judge: Network, name: str) -> int:
-    """Of the class, as this judge numbers it."""
-    try:
-        return judge.index(name)
-    except UnknownNameError as error:
-        raise RequestError(f"judge {shown(judge.name)} does not know the class: {error}") from error
 
 
 def _agreement(classes: Sequence[str], judgements: Sequence[Judgement]) -> float | None:

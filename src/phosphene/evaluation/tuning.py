@@ -16,13 +16,13 @@ from ..network.network import Network
 from ..objectives.units import logit
 from ..pictures import files
 from ..rendering.job import sides
+from ..rendering.judges import index_in
 from ..rendering.observers import Observer
 from ..rendering.recipe import Recipe
 from ..rendering.render import render, settle
 from ..results import door
 from ..results.claim import claim
 from .jury import FLOOR, Jury, Verdict, jury_of
-from .recognisability import index_in
 from .space import Knob, changes, described, searched, space
 from .study import Study, check_extra
 

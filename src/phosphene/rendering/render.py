@@ -17,16 +17,24 @@ from ..results.kinds import Rendering, join
 from .batches import Pace, TooLong
 from .canvases import Canvas
 from .job import Job, sides
+from .judges import check_judges
 from .observers import FRAMES, Observer
 from .priors import Prior
 from .projections import Projection
 from .recipe import Optimiser, Recipe, find_recipe
-from .starts import steadiest
+from .starts import best
 from .views import View
 
 
 @shielded
-@door.takes(net=door.network, objectives=door.objectives, priors=door.several, projections=door.several, views=door.several)
+@door.takes(
+    net=door.network,
+    objectives=door.objectives,
+    priors=door.several,
+    projections=door.several,
+    views=door.several,
+    judges=door.networks,
+)
 def render(
     net: Network,
     objectives: Objective | str | Sequence[Objective | str],
@@ -43,6 +51,7 @@ def render(
     seed: int = 0,
     seeds: int = 1,
     starts: int = 1,
+    judges: Sequence[Network] = (),
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
@@ -57,8 +66,9 @@ def render(
     seed         of every random number; an item's numbers depend on the seed and its objective alone, so a picture is the
                  same alone or among others (up to the last bits of floating point, which depend on the batch size)
     seeds        pictures of each objective, of the seeds seed, seed + 1, …; a recipe with diversity keeps them apart
-    starts       each picture is drawn from so many seeds, seed, seed + 1, …, and the one is kept whose objective is largest on
-                 average over random views
+    starts       each picture is drawn from so many seeds, seed, seed + 1, …, and the one is kept whose objective, less the
+                 recipe's penalty on layer statistics, is largest on average over random views
+    judges       other networks: of the starts of a class the one is kept of whose class they are surest
     batch        pictures at once; None: what the hardware likes and its free memory holds. Running out of it halves the batch
                  and goes on
     frames       pictures of the ascent that are kept for an animation; fewer where 256 MiB would be passed
@@ -94,6 +104,7 @@ def render(
             seed=seed,
             seeds=seeds,
             starts=starts,
+            judges=judges,
             batch=batch,
             frames=frames,
             precision=precision,
@@ -132,6 +143,7 @@ def stream_renderings(
     seed: int | Sequence[int] = 0,
     seeds: int = 1,
     starts: int = 1,
+    judges: Sequence[Network] = (),
     batch: int | None = None,
     frames: int = FRAMES,
     precision: Precision = "auto",
@@ -171,7 +183,8 @@ def stream_renderings(
         sha256=sha256,
     )
     at_once = None if batch is None else checks.whole("batch", batch, low=1)
-    return Stream(job, starts, at_once, seconds)
+    check_judges(judges, job, starts)
+    return Stream(job, starts, at_once, seconds, judges=tuple(judges))
 
 
 @dataclass
@@ -179,6 +192,7 @@ class Stream:
     """The Renderings of a checked request, one batch after another, rendered while they are iterated over.
 
     starts   pictures rendered of each objective, of which one is kept
+    judges   networks that say which
     batch    batch size (default: what the hardware likes, memory holds and takes no longer than `seconds`)
     sizes    sizes of the batches so far. To resume an earlier call give its sizes: the last bits of a picture depend on the
              size of its batch
@@ -191,11 +205,12 @@ class Stream:
     seconds: float | None = None
     sizes: list[int] = field(default_factory=list)
     done: frozenset[int] = frozenset()
+    judges: tuple[Network, ...] = ()
 
     def __iter__(self) -> Iterator[Rendering]:
         rows = [row for row in range(len(self.job.items)) if row // self.starts not in self.done]
         batches = self._batches(frozenset(rows))
-        return steadiest(self.job, batches, self.starts, rows) if self.starts > 1 else batches
+        return best(self.job, batches, self.starts, rows, self.judges) if self.starts > 1 else batches
 
     def _batches(self, rows: frozenset[int]) -> Iterator[Rendering]:
         """The pictures of these rows, each rendered in the batch that it has in an uninterrupted call."""

@@ -1,4 +1,4 @@
-"""Several starts of an objective, of which the picture that holds best is kept."""
+"""Several starts of an objective, of which the best picture is kept."""
 
 from __future__ import annotations
 
@@ -8,38 +8,47 @@ import torch
 from torch import Tensor
 
 from ..errors import Interrupted
+from ..network.network import Network
 from ..objectives.expression import values
 from ..results.kinds import Rendering, join
 from .job import Job
+from .judges import certainty, noted
 from .views import Viewer
 
 LOOKS = 64  # random views of each picture; 16 do not tell good starts from better ones
 AT_ONCE = 16  # of them, as many as go through the network together
 
 
-def steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int]) -> Iterator[Rendering]:
-    """Of every `starts` neighbours, which are of one objective, the picture that holds best over random views.
+def best(
+    job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int], judges: Sequence[Network] = ()
+) -> Iterator[Rendering]:
+    """Of every `starts` neighbours, which are of one objective, the picture of whose class judges are surest.
 
-    Held is the objective, minus the penalty on the distance from photographs where the recipe has one: the score alone does not
-    tell a good picture from a bad one.
+    Without judges the picture that holds best over random views. Held is the objective, minus the penalty on the distance from
+    photographs where the recipe has one: the score alone does not tell a good picture from a bad one.
 
     rows: indices of the job's items, in the order of the parts. Ctrl-C keeps nothing of an objective whose starts are not all
     rendered.
     """
     try:
-        yield from _steadiest(job, parts, starts, rows)
+        yield from _best(job, parts, starts, rows, judges)
     except Interrupted as stop:
         raise Interrupted from stop
 
 
-def _steadiest(job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int]) -> Iterator[Rendering]:
+def _best(
+    job: Job, parts: Iterable[Rendering], starts: int, rows: Sequence[int], judges: Sequence[Network]
+) -> Iterator[Rendering]:
     done, waiting = 0, list[Rendering]()
     for part in parts:
         together = join([*waiting, part])
         whole = len(together) // starts * starts
         if whole:
-            held = _held(job, rows[done : done + whole], together.pictures[:whole]).view(-1, starts)
-            yield together.chosen((held.argmax(1) + starts * torch.arange(len(held))).tolist())
+            these = together.chosen(range(whole))
+            worth = certainty(judges, these) if judges else _held(job, rows[done : done + whole], these.pictures)
+            first = worth.view(-1, starts).argmax(1)
+            kept = these.chosen((first + starts * torch.arange(len(first))).tolist())
+            yield noted(kept, judges, starts) if judges else kept
         done += whole
         waiting = [together.chosen(range(whole, len(together)))] if whole < len(together) else []
 
