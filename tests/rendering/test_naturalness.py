@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import phosphene as ph
 from phosphene.network.grid import Grid
 from phosphene.network.statistics import QUIET
+from phosphene.rendering import job
 from phosphene.rendering.naturalness import Naturalness
 from phosphene.seeding import private_rng
 from tests.network.test_prepared import Head, normed
@@ -244,6 +245,25 @@ def test_the_distance_is_told_of_every_recipe_and_a_large_one_noted() -> None:
     assert wild.distance > 1.5
     assert wild.notes[-1].startswith(f"score {wild.score:.3g}, but unlike photographs: its layers are {wild.distance:.1f} from")
     assert ph.render(network(nn.Conv2d(3, 4, 3)), "logit:1", steps=1, frames=0).items[0].distance is None
+
+
+def test_the_note_names_the_depth_that_is_least_like_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the layers that the objective depends on: of a shallow channel those up to its own."""
+    monkeypatch.setattr(job, "UNLIKE", 0.0)
+    net = ph.load("demo:robust")
+    rendering = ph.render(net, ["logit:cat", "channel:stage2.0:3"], recipe="pixels", steps=2, frames=0)
+    natural = of(net, positions=None)
+    look = natural.look(even(natural, 2))
+    with torch.no_grad(), net.reading() as read:
+        read(rendering.pictures, {""}, look.changes)
+    look.close()
+    addresses = [layer.address for layer in natural.layers]
+    shallow = next(i for i, address in enumerate(addresses) if address.startswith("stage2.1"))
+    assert 1 < shallow < len(addresses) == 18
+    for item, distances, count in zip(rendering.items, look.distances, (18, shallow), strict=True):
+        most = int(distances[:count].argmax())
+        said = f"most of all at depth {most + 1} of {count}, {addresses[most]}: {float(distances[most]):.1f}"
+        assert item.notes[-1].endswith(said)
 
 
 def test_a_picture_does_not_depend_on_its_neighbours() -> None:

@@ -204,10 +204,11 @@ class Job:
             look = natural.look(natural.shares_of(reading, self.net.preprocess.mean_picture(self.size), objectives))
         given = reading(ascended.pictures, _reads(items), look.changes if look else None)
         distances = look.close().tolist() if look else [None] * len(items)
+        depths = look.depths() if look else [""] * len(items)
         reached = values(objectives, given).tolist()
         scores = given.get(OUTPUT)
         each = (
-            self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i], distances[i])
+            self._item(item, reached[i], None if scores is None else scores[i], ascended.notes[i], distances[i], depths[i])
             for i, item in enumerate(items)
         )
         late = f"interrupted at step {ascended.made} of {self.recipe.steps}"
@@ -217,14 +218,12 @@ class Job:
         )
 
     def _item(
-        self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...], distance: float | None
+        self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...], distance: float | None, depth: str
     ) -> Item:
         target = item.target
         if distance is not None and distance > UNLIKE:
-            notes = (
-                *notes,
-                f"score {reached:.3g}, but unlike photographs: its layers are {distance:.1f} from theirs, which have 1",
-            )
+            far = f"its layers are {distance:.1f} from theirs, which have 1, most of all {depth}"
+            notes = (*notes, f"score {reached:.3g}, but unlike photographs: {far}")
         if target is None or scores is None:
             return Item(str(item.asked), None, None, item.seed, reached, None, None, notes, distance=distance)
         certain = self.net.probabilities(scores)[target]

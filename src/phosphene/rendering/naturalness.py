@@ -130,6 +130,21 @@ class Look:
             self._pull[layer] = (at[i][:, None] * size).to(values.dtype), (per[i][:, None] * size).to(values.dtype)
         return (shares * distances).sum(1)
 
+    def depths(self) -> list[str]:
+        """After `close`, in words: of the layers that count, the one whose distance is largest for each picture."""
+        if not self._seen:
+            return [""] * len(self._shares)
+        counted = self._shares[:, self.numbers].to(self.distances) > 0
+        return [self._depth(counted[i], far) for i, far in enumerate(self.distances)]
+
+    def _depth(self, counted: Tensor, distances: Tensor) -> str:
+        which = counted.nonzero()[:, 0].tolist()
+        if not which:
+            return ""
+        found = max(range(len(which)), key=lambda k: float(distances[which[k]]))
+        layer = self._owner.layers[self.numbers[which[found]]]
+        return f"at depth {found + 1} of {len(which)}, {layer.address}: {float(distances[which[found]]):.1f}"
+
     @contextmanager
     def pulling(self) -> Iterator[None]:
         self._pulls = True
