@@ -58,10 +58,8 @@ def mobilenet_v2(lab: Path) -> ph.Network:
 
 
 def _mobilenet_v2(lab: Lab) -> ph.Network:
-    """Its batch norms are folded away: statistics are measured on the laboratory's photographs."""
     net = mobilenet_v2(lab.folder)
-    statistics = ph.statistics(net, [path for path, _ in lab.photographs[:PHOTOGRAPHS]])
-    return ph.Network(net.module, net.preprocess, net.classes, name="MobileNetV2", statistics=statistics)
+    return _measured(lab, ph.Network(net.module, net.preprocess, net.classes, name="MobileNetV2"))
 
 
 def _mobilenet_v1(lab: Lab) -> ph.Network:
@@ -72,7 +70,13 @@ def _mobilenet_v1(lab: Lab) -> ph.Network:
     spec.loader.exec_module(code)
     module: nn.Module = code.MobileNetV1(width=0.75)
     module.load_state_dict(load_file(lab.folder / "mobilenet_v1_075_imagenet.safetensors"))
-    return ph.Network(module, ph.Preprocess(size=192, mean=0.5, std=0.5), lab.classes, name="MobileNetV1 0.75")
+    return _measured(lab, ph.Network(module, ph.Preprocess(size=192, mean=0.5, std=0.5), lab.classes, name="MobileNetV1 0.75"))
+
+
+def _measured(lab: Lab, net: ph.Network) -> ph.Network:
+    """Its batch norms are folded away: with statistics of the laboratory's photographs."""
+    statistics = ph.statistics(net, [path for path, _ in lab.photographs[:PHOTOGRAPHS]])
+    return ph.Network(net.module, net.preprocess, net.classes, name=net.name, statistics=statistics)
 
 
 NETWORKS: dict[str, Callable[[Lab], ph.Network]] = {

@@ -1,6 +1,6 @@
 """How often networks recognise what another network drew: a matrix of networks that draw and networks that judge.
 
-    python -m bench.recognise                                   natural and natural-fast, every tenth class, three that draw
+    python -m bench.recognise                                   the three natural recipes, every tenth class, three that draw
     python -m bench.recognise --by lite0 --judges lite2 natural-fast
     python -m bench.recognise --classes figure --site PEERS torchbearer lucent maco2023 natural      beside peers
     python -m bench.recognise --classes tuning FILE.toml        the classes to choose settings on, of which none is reported
@@ -213,7 +213,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit status 1 where a bar is missed")
     parser.add_argument("--write", action="store_true", help=f"also into {results.FILE}")
     given = parser.parse_args(arguments)
-    given.recipes = given.recipes or ["natural-fast", "natural"]
+    given.recipes = given.recipes or ["natural-sketch", "natural-fast", "natural"]
     return given
 
 

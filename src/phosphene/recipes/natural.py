@@ -1,4 +1,4 @@
-"""`natural` and `natural-fast`: ours, for networks of about 96 px and more. Natural frequencies, free phases, local contrast,
+"""`natural`, `natural-fast` and `natural-sketch`: ours, for networks of about 96 px and more. Natural frequencies, free phases, local contrast,
 many views; and, where the network knows them, what its layers give for photographs."""
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def fast(shape: Shape, statistics: bool = False) -> Recipe:
     )
 
 
+def sketch(shape: Shape, statistics: bool = False) -> Recipe:
+    return fast(shape, statistics).replace(name="natural-sketch", steps=64)
+
+
 def recipe(shape: Shape, statistics: bool = False) -> Recipe:
-    # Softer: with views enough to place a thing, what is finer than they need is speckle. Statistics do the work of two views.
-    return varied(fast(shape, statistics), "falloff", 0.2).replace(name="natural", samples=2 if statistics else 4)
+    """Softer, with more steps or views than `fast`: what is finer than these need is speckle."""
+    if statistics:
+        return varied(varied(fast(shape, True), "falloff", 0.2), "noise", 0.03).replace(name="natural", steps=512)
+    return varied(fast(shape), "falloff", 0.2).replace(name="natural", samples=4)
