@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,12 @@ Settings = Annotated[
         metavar="KEY=VALUE",
         help="One setting of the recipe: lr=0.1, l2=0.01, blur=0 (takes it away), canvas=fourier, start=photo.jpg, "
         "diversity=5, diversity_at=LAYER; may be repeated.",
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like", metavar="PHOTOS", help="Folder of photographs whose features the picture's are to be distributed like."
     ),
 ]
 Transparent = Annotated[
@@ -129,3 +136,7 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         raise RequestError(f"--size {shown(text)}; pixels, as in 224, or HEIGHTxWIDTH, as in 192x256, are needed")
     numbers = [int(side) for side in sides]
     return checks.size((numbers[0], numbers[-1]), "--size")
+
+
+def settings_of(settings: Sequence[str] | None, like: str | None) -> list[str]:
+    return [*(settings or ()), *(() if like is None else (f"like={like}",))]

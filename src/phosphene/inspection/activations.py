@@ -10,6 +10,7 @@ from torch import Tensor
 from ..ambient import shielded
 from ..errors import ModelError, RequestError, shown
 from ..network import addresses
+from ..network.layout import last_of_each_size
 from ..network.network import Network
 from ..results import door
 from ..results.activations import Activations, ChannelMaps, Depth, sparsity
@@ -49,13 +50,8 @@ def activations(
 
 def stages(net: Network) -> tuple[str, ...]:
     """Of each size of map the last layer that gives it, in the order in which they run; the last layer of all if none has."""
-    found: dict[tuple[int, int], str] = {}
     layouts = net.layouts(net.calls, every=False)
-    for address, layout in layouts.items():
-        if layout.grid is not None and layout.grid.size != (1, 1):
-            found[layout.grid.size] = address
-    kept = set(found.values())
-    return tuple(address for address in layouts if address in kept) or tuple(layouts)[-1:]
+    return last_of_each_size(layouts) or tuple(layouts)[-1:]
 
 
 def _asked(net: Network, layer: str | Sequence[str] | None) -> tuple[str, ...]:

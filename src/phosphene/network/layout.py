@@ -234,3 +234,13 @@ class Layouts:
     def _signals(self) -> frozenset[tuple[int, ...]]:
         """Shapes (k, t) that channels-first modules give."""
         return frozenset(s[1:] for a, s in self.shapes.items() if len(s) == 3 and self._is_channels_first(a))
+
+
+def last_of_each_size(layouts: Mapping[str, Layout]) -> tuple[str, ...]:
+    """Of addresses in the order in which they run, those that are the last to give maps of their size."""
+    found: dict[tuple[int, int], str] = {}
+    for address, layout in layouts.items():
+        if layout.grid is not None and layout.grid.size != (1, 1):
+            found[layout.grid.size] = address
+    kept = set(found.values())
+    return tuple(address for address in layouts if address in kept)

@@ -26,9 +26,11 @@ from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
 from ..seeding import stream_seed
 from .batches import batch_for
+from .distributions import Distributions
 from .loop import Ascended, Ascent
 from .naturalness import Naturalness
 from .observers import Observer, affordable, frame_steps
+from .priors import FeatureDistributions
 from .recipe import Recipe
 
 UNLIKE = 1.5  # the distance above which a picture is noted; photographs have 1.25 at most (99, by EfficientNet-Lite0 and 2)
@@ -71,6 +73,7 @@ class Job:
     sha256: str
     notes: tuple[str, ...] = ()
     naturalness: Naturalness | None = None
+    distributions: Distributions | None = None
 
     @classmethod
     def of(
@@ -105,8 +108,9 @@ class Job:
         check(compile)
         half, notes = net.computes_half(precision, size)
         natural = _naturalness(net, recipe, size)
+        like = None if recipe.distributions is None else _distributions(net, recipe.distributions, size)
         sha256 = sha256 or net.sha256()
-        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural)
+        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural, like)
 
     @property
     def climbs_by(self) -> Naturalness | None:
@@ -119,6 +123,10 @@ class Job:
         return batch_for(self.net, len(self.items), _reads(self.items), self.size, self.recipe.samples, self.half)
 
     @property
+    def _programmed(self) -> bool:
+        return self.climbs_by is None and self.distributions is None  # a program gives scores alone
+
+    @property
     def request(self) -> dict[str, Any]:
         """All that the pictures depend on beside the network, the contents of files included, as JSON has it."""
         return {
@@ -129,6 +137,7 @@ class Job:
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
             **({"statistics": self.climbs_by.statistics.sha256} if self.climbs_by else {}),
+            **({"like": self.distributions.sha256} if self.distributions else {}),
             "compile": self.compile,
             "frames": self.frames,
         }
@@ -143,8 +152,9 @@ class Job:
         # Gradients are ours to ask for, also where the caller has switched them off.
         with torch.inference_mode(False), torch.enable_grad():
             passes = self.recipe.steps * -(-(len(self.items) - first) // count)
-            programmed = self.climbs_by is None  # a program gives scores alone
-            with self.net.reading(private, half=self.half, programmed=programmed, compile=self.compile, passes=passes) as climb:
+            with self.net.reading(
+                private, half=self.half, programmed=self._programmed, compile=self.compile, passes=passes
+            ) as climb:
                 stop: KeyboardInterrupt | None = None
                 try:
                     ascended = self._ascent(items, climb, first, (*self.observers, *observers)).run()
@@ -195,6 +205,7 @@ class Job:
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
             naturalness=self.climbs_by,
+            distributions=self.distributions,
             on_step=tell if observers else None,
         )
 
@@ -221,6 +232,8 @@ class Job:
         self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...], distance: float | None, depth: str
     ) -> Item:
         target = item.target
+        if self.distributions:
+            notes = (*notes, self.distributions.note)
         if distance is not None and distance > UNLIKE:
             far = f"its layers are {distance:.1f} from theirs, which have 1, most of all {depth}"
             notes = (*notes, f"score {reached:.3g}, but unlike photographs: {far}")
@@ -243,8 +256,11 @@ class Job:
             environment={
                 **environment(self.net.device),
                 "precision": "half" if self.half else "full",
-                "prepared": self.net.preparation(_reads(items), self.half, programmed=self.climbs_by is None),
+                "prepared": self.net.preparation(
+                    _reads(items), self.half, programmed=self.climbs_by is None and self.distributions is None
+                ),
                 **({"statistics": self.climbs_by.told} if self.climbs_by else {}),
+                **({"like": self.distributions.told} if self.distributions else {}),
                 "compiled": compiled,
             },
         )
@@ -265,6 +281,12 @@ def _naturalness(net: Network, recipe: Recipe, size: tuple[int, int]) -> Natural
         )
     layouts = net.layouts(statistics.layers, size, every=False)
     return Naturalness(statistics, layouts, net.device, recipe.layers_weight)
+
+
+def _distributions(net: Network, prior: FeatureDistributions, size: tuple[int, int]) -> Distributions:
+    if not prior.like:
+        raise RequestError("feature_distributions needs photographs; --like PHOTOS (in Python: feature_distributions(like=…))")
+    return Distributions.of(net, prior.like, size, prior.weight)
 
 
 def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import RequestError
+from ..errors import RequestError, shown
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,41 @@ class LayerStatistics(Prior):
 
     def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
         raise RequestError("layer_statistics is of what layers give, not of the picture alone; render(priors=[…]) takes it")
+
+
+@dataclass(frozen=True)
+class FeatureDistributions(Prior):
+    """See `feature_distributions`. The ascent reads the layers: alone, a picture does not tell."""
+
+    like: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.like, str):
+            raise RequestError(f"like must be the path of photographs, got {shown(self.like)}")
+
+    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
+        raise RequestError("feature_distributions is of what layers give; render(priors=[…]) takes it")
+
+
+def feature_distributions(weight: float = 1.0, like: str = "") -> FeatureDistributions:
+    """weight × how far the distributions of features lie from those for reference photographs.
+
+    The mean over layers of ‖sorted(φ) − t‖² / ‖t‖²: φ what a layer gives, each channel's values over positions sorted, t the
+    same averaged over the photographs; layers are the last of each size of map. 0 where they are the same, 1 of silent layers.
+
+    like  a folder of up to 1,024 photographs, or what else `phosphene examples` takes: of a class, or those that excite a unit
+
+    What it cannot tell: whether what is drawn is the network's or the photographs'.
+
+    Source: Görgün, Schiele & Fischer 2025, "VITAL: More Understandable Feature Visualization through Distribution Alignment and
+    Relevant Information Flow", the sort-matching loss. Differs: each layer counts relative to its own size, so that no weights
+    have to be found for an architecture.
+
+    >>> feature_distributions(100.0, "photos/lemon").like
+    'photos/lemon'
+    """
+    return FeatureDistributions(weight, like)
 
 
 def layer_statistics(weight: float = 1.0) -> LayerStatistics:

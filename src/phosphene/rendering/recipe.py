@@ -13,7 +13,7 @@ from typing import Any, Literal
 from .. import checks, registry
 from ..errors import PhospheneError, RequestError, UnknownNameError, first_line, shown
 from .canvases import Canvas, Pixels
-from .priors import LayerStatistics, Prior
+from .priors import FeatureDistributions, LayerStatistics, Prior
 from .projections import Projection
 from .views import Border, View
 
@@ -108,12 +108,25 @@ class Recipe:
     @property
     def picture_priors(self) -> tuple[Prior, ...]:
         """Those that ask for the picture alone."""
-        return tuple(prior for prior in self.priors if not isinstance(prior, LayerStatistics))
+        return tuple(prior for prior in self.priors if not isinstance(prior, LayerStatistics | FeatureDistributions))
 
     @property
     def layers_weight(self) -> float:
         """Of the distance of layer statistics."""
         return sum(prior.weight for prior in self.priors if isinstance(prior, LayerStatistics))
+
+    @property
+    def distributions(self) -> FeatureDistributions | None:
+        found = [prior for prior in self.priors if isinstance(prior, FeatureDistributions) and prior.weight]
+        if len(found) > 1:
+            raise RequestError(f"feature_distributions must stand once in a recipe, got {len(found)}")
+        return found[0] if found else None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files and folders that are read."""
+        like = self.distributions
+        return self.canvas.files + ((like.like,) if like else ())
 
     def rate(self, step: int) -> float:
         """lr at a step, from 0."""

@@ -92,8 +92,8 @@ def rerun(
     objectives = [by_index(parse(objective, files=trust)) for objective in record.batch]
     if not costly:
         _check_memory(net, record, recipe, objectives)
-    if recipe.canvas.files and not trust:
-        raise RecordError(f"the record names a file, {recipe.canvas.files[0]}; --trust (in Python: trust=True) reads it")
+    if recipe.files and not trust:
+        raise RecordError(f"the record names a file, {recipe.files[0]}; --trust (in Python: trust=True) reads it")
     with _threads(record):
         (rendering,) = stream_renderings(
             net,

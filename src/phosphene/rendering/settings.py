@@ -10,12 +10,14 @@ from typing import Any
 from .. import registry
 from ..errors import PhospheneError, RequestError, UnknownNameError, shown
 from .canvases import Canvas
+from .priors import FeatureDistributions
 from .recipe import Recipe
 
 NUMBERS = ("anneal", "diversity", "lr", "patience", "samples", "steps", "threshold")
 WORDS = ("border", "diversity_at", "optimiser")
 CANVAS = ("contrast", "falloff", "freedom", "grid", "spread")  # numbers of canvases that have them
 PARTS = ("priors", "projections", "views")
+LIKENESS = 100.0  # weight of feature_distributions where none is said
 WHOLE = ("grid", "patience", "samples", "steps")
 
 
@@ -44,7 +46,7 @@ def varied(recipe: Recipe, key: str, value: float) -> Recipe:
 
 def changed(recipe: Recipe, text: str) -> Recipe:
     """The recipe with KEY=VALUE: a number as for `varied`, or a word: canvas=fourier, start=photo.jpg, optimiser=adam,
-    border=mean, diversity_at=LAYER.
+    border=mean, diversity_at=LAYER, like=PHOTOS.
 
     >>> changed(Recipe("r"), "optimiser=adam").optimiser
     'adam'
@@ -56,6 +58,11 @@ def changed(recipe: Recipe, text: str) -> Recipe:
         return recipe.replace(canvas=registry.find("canvases", value)())
     if key == "start":
         return recipe.replace(canvas=_of_canvas(recipe, "start_from", value))
+    if key == "like":
+        like = [replace(prior, like=value) if isinstance(prior, FeatureDistributions) else prior for prior in recipe.priors]
+        if not recipe.distributions:
+            like.append(FeatureDistributions(LIKENESS, value))
+        return recipe.replace(priors=tuple(like))
     if key in WORDS:
         return recipe.replace(**{key: value})
     try:
