@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .pictures.reading import read
     from .rendering.canvases import pixels
     from .rendering.dream import dream
-    from .rendering.priors import feature_distributions, l1, l2, layer_statistics, total_variation
+    from .rendering.priors import batch_statistics, feature_distributions, l1, l2, layer_statistics, total_variation
     from .rendering.projections import blur, clip_contribution, clip_norm, clip_value, decay
     from .rendering.recipe import Recipe
     from .rendering.render import render
@@ -72,7 +72,7 @@ _WHERE = {
     "pictures.reading": ("read",),
     "rendering.canvases": ("pixels",),
     "rendering.dream": ("dream",),
-    "rendering.priors": ("feature_distributions", "l1", "l2", "layer_statistics", "total_variation"),
+    "rendering.priors": ("batch_statistics", "feature_distributions", "l1", "l2", "layer_statistics", "total_variation"),
     "rendering.projections": ("blur", "clip_contribution", "clip_norm", "clip_value", "decay"),
     "rendering.recipe": ("Recipe",),
     "rendering.render": ("render",),
@@ -107,6 +107,7 @@ __all__ = [
     "Record",
     "Rendering",
     "activations",
+    "batch_statistics",
     "blur",
     "cam",
     "caricature",

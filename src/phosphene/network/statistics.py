@@ -50,6 +50,11 @@ class Channels:
     log_spread: Tensor
     floor: Tensor
 
+    @property
+    def variance(self) -> Tensor:
+        """(k,) as expected."""
+        return (2 * self.log).exp() - self.floor
+
     @classmethod
     def measured(cls, means: Tensor, variances: Tensor) -> Channels:
         """Of photographs (n, k)."""
@@ -64,10 +69,12 @@ class Channels:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """layers: of each address, in the order in which they run; source: what they are from, in words."""
+    """layers: of each address, in the order in which they run; source: what they are from, in words; learned: by batch norms,
+    from the training data."""
 
     layers: Mapping[str, Channels]
     source: str
+    learned: bool = False
 
     def __repr__(self) -> str:
         return f"Statistics({len(self.layers)} layers, of {self.source})"
@@ -141,7 +148,7 @@ def of_batch_norms(module: nn.Module, places: Mapping[str, str]) -> Statistics |
     """
     every = {address: _learned(module.get_submodule(norm)) for address, norm in places.items()}
     found = {address: channels for address, channels in every.items() if channels is not None}
-    return Statistics(found, f"{len(found)} batch norms") if found else None
+    return Statistics(found, f"{len(found)} batch norms", learned=True) if found else None
 
 
 def _learned(norm: Any) -> Channels | None:

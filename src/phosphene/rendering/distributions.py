@@ -32,6 +32,7 @@ class Distributions:
     weight: float
     count: int
     sha256: str
+    kind = "like"
 
     @classmethod
     def of(cls, net: Network, like: str, size: tuple[int, int], weight: float) -> Distributions:
@@ -55,6 +56,10 @@ class Distributions:
         if not count:
             raise RequestError(f"feature_distributions: {like} must hold photographs, got none")
         return cls({address: total / count for address, total in sums.items()}, grids, weight, count, digest.hexdigest())
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(self.targets)
 
     @property
     def told(self) -> str:

@@ -26,11 +26,10 @@ from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
 from ..seeding import stream_seed
 from .batches import batch_for
-from .distributions import Distributions
+from .layers import LayerPrior, layer_priors
 from .loop import Ascended, Ascent
 from .naturalness import Naturalness
 from .observers import Observer, affordable, frame_steps
-from .priors import FeatureDistributions
 from .recipe import Recipe
 
 UNLIKE = 1.5  # the distance above which a picture is noted; photographs have 1.25 at most (99, by EfficientNet-Lite0 and 2)
@@ -73,7 +72,7 @@ class Job:
     sha256: str
     notes: tuple[str, ...] = ()
     naturalness: Naturalness | None = None
-    distributions: Distributions | None = None
+    layer_priors: tuple[LayerPrior, ...] = ()
 
     @classmethod
     def of(
@@ -108,9 +107,9 @@ class Job:
         check(compile)
         half, notes = net.computes_half(precision, size)
         natural = _naturalness(net, recipe, size)
-        like = None if recipe.distributions is None else _distributions(net, recipe.distributions, size)
+        others = layer_priors(net, recipe, size)
         sha256 = sha256 or net.sha256()
-        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural, like)
+        return cls(net, items, recipe, size, together, kept, half, compile, tuple(observers), sha256, notes, natural, others)
 
     @property
     def climbs_by(self) -> Naturalness | None:
@@ -123,8 +122,15 @@ class Job:
         return batch_for(self.net, len(self.items), _reads(self.items), self.size, self.recipe.samples, self.half)
 
     @property
+    def least(self) -> int:
+        """Pictures that are drawn in one batch at least: those that are kept apart, or whose statistics are taken together."""
+        if self.recipe.over_batches:
+            return len(self.items)
+        return self.together if self.recipe.diversity else 1
+
+    @property
     def _programmed(self) -> bool:
-        return self.climbs_by is None and self.distributions is None  # a program gives scores alone
+        return self.climbs_by is None and not self.layer_priors  # a program gives scores alone
 
     @property
     def request(self) -> dict[str, Any]:
@@ -137,7 +143,7 @@ class Job:
             "seed": [item.seed for item in self.items],
             "precision": "half" if self.half else "full",
             **({"statistics": self.climbs_by.statistics.sha256} if self.climbs_by else {}),
-            **({"like": self.distributions.sha256} if self.distributions else {}),
+            **{prior.kind: prior.told for prior in self.layer_priors},
             "compile": self.compile,
             "frames": self.frames,
         }
@@ -205,7 +211,7 @@ class Job:
             mean=self.net.preprocess.mean_picture(self.size).to(self.net.device),
             frames=self.frames,
             naturalness=self.climbs_by,
-            distributions=self.distributions,
+            layer_priors=self.layer_priors,
             on_step=tell if observers else None,
         )
 
@@ -232,8 +238,7 @@ class Job:
         self, item: Wanted, reached: float, scores: Tensor | None, notes: tuple[str, ...], distance: float | None, depth: str
     ) -> Item:
         target = item.target
-        if self.distributions:
-            notes = (*notes, self.distributions.note)
+        notes = (*notes, *(prior.note for prior in self.layer_priors))
         if distance is not None and distance > UNLIKE:
             far = f"its layers are {distance:.1f} from theirs, which have 1, most of all {depth}"
             notes = (*notes, f"score {reached:.3g}, but unlike photographs: {far}")
@@ -256,11 +261,9 @@ class Job:
             environment={
                 **environment(self.net.device),
                 "precision": "half" if self.half else "full",
-                "prepared": self.net.preparation(
-                    _reads(items), self.half, programmed=self.climbs_by is None and self.distributions is None
-                ),
+                "prepared": self.net.preparation(_reads(items), self.half, programmed=self._programmed),
                 **({"statistics": self.climbs_by.told} if self.climbs_by else {}),
-                **({"like": self.distributions.told} if self.distributions else {}),
+                **{prior.kind: prior.told for prior in self.layer_priors},
                 "compiled": compiled,
             },
         )
@@ -281,12 +284,6 @@ def _naturalness(net: Network, recipe: Recipe, size: tuple[int, int]) -> Natural
         )
     layouts = net.layouts(statistics.layers, size, every=False)
     return Naturalness(statistics, layouts, net.device, recipe.layers_weight)
-
-
-def _distributions(net: Network, prior: FeatureDistributions, size: tuple[int, int]) -> Distributions:
-    if not prior.like:
-        raise RequestError("feature_distributions needs photographs; --like PHOTOS (in Python: feature_distributions(like=…))")
-    return Distributions.of(net, prior.like, size, prior.weight)
 
 
 def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..errors import Interrupted, RenderError
 from ..network.network import NO_GRADIENT, Read
 from ..objectives.expression import Objective, values
-from .distributions import Distributions
 from .diversity import likeness_within, style
+from .layers import LayerPrior
 from .naturalness import Naturalness
 from .observers import Frames
 from .optimisers import OPTIMISERS, Adam, Steepest
@@ -58,7 +58,7 @@ class Ascent:
     together: int = 1
     frames: int = 0
     naturalness: Naturalness | None = None
-    distributions: Distributions | None = None
+    layer_priors: Sequence[LayerPrior] = ()
     on_step: OnStep | None = None
     _numbers: Tensor = field(init=False)  # those of the items that have not converged
     _made: int = field(init=False, default=0)  # steps
@@ -77,11 +77,11 @@ class Ascent:
         # Views of one picture stand side by side, each before its own copy of the objective.
         self._each = [objective for objective in self.objectives for _ in range(self.recipe.samples)]
         clips = any(isinstance(projection, ClipContribution) for projection in self.recipe.projections)
-        self._every = OWN if (self.naturalness or self.distributions) and not clips else 1
+        self._every = OWN if (self.naturalness or self.layer_priors) and not clips else 1
         self._apart = self.recipe.diversity > 0 and self.together > 1
         self._addresses = frozenset().union(*(objective.reads for objective in self.objectives))
         self._addresses |= {self.recipe.diversity_at} if self._apart else set()
-        self._addresses |= set(self.distributions.targets) if self.distributions else set()
+        self._addresses = self._addresses.union(*(prior.addresses for prior in self.layer_priors))
         self._asked = torch.zeros((len(self.names), *self.mean.shape[2:]), device=self.mean.device)
         self._still = torch.zeros(len(self.names), device=self.mean.device)
         self._climbing = torch.arange(len(self.names), device=self.mean.device)
@@ -209,14 +209,14 @@ class Ascent:
         if self._apart:
             styles = style(given[self.recipe.diversity_at], self.recipe.samples)
             total = total - self.recipe.diversity * likeness_within(styles, self.together).sum()
-        if look is None and self.distributions is None:
+        if look is None and not self.layer_priors:
             gradient = _gradient(total, pictures)
             return reached.detach(), gradient, gradient
         if look:
             look.close()
         own = _gradient(total, pictures, again=True) if alone else None
-        if self.distributions:
-            total = total - self.distributions.weight / self.recipe.samples * self.distributions.distance(given).sum()
+        for prior in self.layer_priors:
+            total = total - prior.weight / self.recipe.samples * prior.distance(given).sum()
         with look.pulling() if look else nullcontext():
             return reached.detach(), _gradient(total, pictures), own
 

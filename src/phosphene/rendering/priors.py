@@ -77,16 +77,23 @@ class TotalVariation(Prior):
 
 
 @dataclass(frozen=True)
-class LayerStatistics(Prior):
-    """See `layer_statistics`. The ascent reads the layers: alone, a picture does not tell."""
+class OfLayers(Prior):
+    """Of what layers give for a picture. The ascent reads them: alone, a picture does not tell."""
 
     def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
-        raise RequestError("layer_statistics is of what layers give, not of the picture alone; render(priors=[…]) takes it")
+        raise RequestError(
+            f"{type(self).__name__} is of what layers give, not of the picture alone; render(priors=[…]) takes it"
+        )
 
 
 @dataclass(frozen=True)
-class FeatureDistributions(Prior):
-    """See `feature_distributions`. The ascent reads the layers: alone, a picture does not tell."""
+class LayerStatistics(OfLayers):
+    """See `layer_statistics`."""
+
+
+@dataclass(frozen=True)
+class FeatureDistributions(OfLayers):
+    """See `feature_distributions`."""
 
     like: str = ""
 
@@ -95,8 +102,32 @@ class FeatureDistributions(Prior):
         if not isinstance(self.like, str):
             raise RequestError(f"like must be the path of photographs, got {shown(self.like)}")
 
-    def penalty(self, pictures: Tensor, mean: Tensor | float) -> Tensor:
-        raise RequestError("feature_distributions is of what layers give; render(priors=[…]) takes it")
+
+@dataclass(frozen=True)
+class BatchStatistics(OfLayers):
+    """See `batch_statistics`."""
+
+    first: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("first", self.first, low=0)
+
+
+def batch_statistics(weight: float = 1.0, first: float = 10.0) -> BatchStatistics:
+    """weight × Σ over batch norms of ‖m − μ‖₂ + ‖s² − σ²‖₂: m and s² of a channel over a batch, μ and σ² as learned.
+
+    All pictures of a request are drawn in one batch, and each depends on all others.
+
+    first  factor of the first batch norm
+
+    Source: Yin et al. 2020, "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", eq. 4. Differs: read after
+    the batch norm's scale and shift, where a folded network has it too, so that a channel counts by its scale.
+
+    >>> batch_statistics(0.01).first
+    10.0
+    """
+    return BatchStatistics(weight, first)
 
 
 def feature_distributions(weight: float = 1.0, like: str = "") -> FeatureDistributions:

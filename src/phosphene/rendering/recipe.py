@@ -13,7 +13,7 @@ from typing import Any, Literal
 from .. import checks, registry
 from ..errors import PhospheneError, RequestError, UnknownNameError, first_line, shown
 from .canvases import Canvas, Pixels
-from .priors import FeatureDistributions, LayerStatistics, Prior
+from .priors import BatchStatistics, FeatureDistributions, LayerStatistics, OfLayers, Prior
 from .projections import Projection
 from .views import Border, View
 
@@ -80,6 +80,8 @@ class Recipe:
             raise RequestError(f"border {shown(self.border)}; black, mean or reflect is needed")
         for group, kind in (("priors", Prior), ("projections", Projection), ("views", View)):
             self._check_group(group, kind)
+        if self.patience and self.over_batches:
+            raise RequestError("patience must be 0 beside batch_statistics, which all pictures share to the last step")
         if not hasattr(self.canvas, "fixed"):
             makers = ", ".join(registry.names("canvases"))
             raise RequestError(f"canvas must be one that {makers} make, got {shown(self.canvas)}")
@@ -108,12 +110,17 @@ class Recipe:
     @property
     def picture_priors(self) -> tuple[Prior, ...]:
         """Those that ask for the picture alone."""
-        return tuple(prior for prior in self.priors if not isinstance(prior, LayerStatistics | FeatureDistributions))
+        return tuple(prior for prior in self.priors if not isinstance(prior, OfLayers))
 
     @property
     def layers_weight(self) -> float:
         """Of the distance of layer statistics."""
         return sum(prior.weight for prior in self.priors if isinstance(prior, LayerStatistics))
+
+    @property
+    def over_batches(self) -> bool:
+        """Whether a picture depends on those beside it, by batch_statistics."""
+        return any(isinstance(prior, BatchStatistics) and prior.weight for prior in self.priors)
 
     @property
     def distributions(self) -> FeatureDistributions | None:

@@ -215,7 +215,7 @@ class Stream:
     def _batches(self, rows: frozenset[int]) -> Iterator[Rendering]:
         """The pictures of these rows, each rendered in the batch that it has in an uninterrupted call."""
         job, first, made = self.job, 0, 0
-        least = job.together if job.recipe.diversity else 1  # what is kept apart is drawn together
+        least = job.least
         at_once = self.batch or (self.sizes[-1] if self.sizes else job.batch)
         seconds = None if self.batch or self.sizes else self.seconds
         while first < len(job.items):
