@@ -117,6 +117,7 @@ def test_the_run_tells_the_arguments(phosphene: Phosphene) -> None:
         "steps": 1,
         "size": "24x40",
         "settings": None,
+        "like": None,
         "seed": 0,
         "seeds": 1,
         "starts": 1,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.conftest import Phosphene
 
-SWEEP = "sweep logit:horse -m demo:robust --steps 2 -o out"
+SWEEP = "sweep logit:horse -m demo:robust --recipe pixels --steps 2 -o out"
 
 
 def test_a_sweep_draws_every_combination_with_its_settings(phosphene: Phosphene) -> None:

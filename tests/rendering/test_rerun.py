@@ -92,7 +92,7 @@ def test_a_model_that_cannot_be_opened_is_told(saved: Path) -> None:
 
 def test_an_item_of_one_seed_says_its_recipe(saved: Path) -> None:
     text = json.loads(files.read_png(saved / "cat.png")[1])
-    assert text["recipe"]["name"] == "pixels"
+    assert text["recipe"]["name"] == "natural"
     assert text["objective"] == "logit:3"
 
 

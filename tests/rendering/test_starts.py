@@ -48,8 +48,9 @@ def test_the_kept_one_is_the_steadiest(robust: ph.Network, monkeypatch: pytest.M
 
 
 def test_without_views_it_is_the_one_of_the_largest_score(robust: ph.Network) -> None:
-    kept = ph.render(robust, ASKED, starts=3, steps=3, views=[])
-    scores = ph.render(robust, ASKED, seeds=3, steps=3, views=[]).scores.view(2, 3)
+    asked = {"recipe": "pixels", "steps": 3, "views": []}
+    kept = ph.render(robust, ASKED, starts=3, **asked)  # type: ignore[arg-type]
+    scores = ph.render(robust, ASKED, seeds=3, **asked).scores.view(2, 3)  # type: ignore[arg-type]
     assert [item.seed for item in kept.items] == scores.argmax(1).tolist()
 
 
