@@ -96,6 +96,7 @@ def test_the_callers_state_is_given_back(ambient: str, raises: bool) -> None:
 
 def test_every_public_function_that_computes_is_shielded() -> None:
     makers = "blur clip_contribution clip_norm clip_value decay l1 l2 layer_statistics total_variation fourier phase pixels"
+    makers += " batch_statistics feature_distributions"
     makers += " colour crop cutout jitter noise rotate scale shift"  # settings of a loop
     makers += " caricature channel custom direction layer logit match neuron parse probability"  # objectives
     functions = {name for name in ph.__all__ if inspect.isfunction(getattr(ph, name))} - {*makers.split()}

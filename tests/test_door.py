@@ -140,6 +140,8 @@ FACE: dict[str, Given] = {
     "l1": Given(verbs.l1, ()),
     "l2": Given(verbs.l2, ()),
     "layer_statistics": Given(verbs.layer_statistics, (1.0,)),
+    "batch_statistics": Given(verbs.batch_statistics, (1.0, 10.0)),
+    "feature_distributions": Given(verbs.feature_distributions, (1.0, "photos")),
     "layer": Given(verbs.layer, ("stem.0", "sum")),
     "load": Given(verbs.load, ("demo:standard",)),
     "logit": Given(verbs.logit, ("cat",)),

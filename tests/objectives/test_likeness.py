@@ -10,6 +10,7 @@ import phosphene as ph
 from phosphene.errors import RequestError
 from phosphene.objectives.likeness import Likeness
 from phosphene.pictures import colour, files
+from phosphene.rendering.recipe import find_recipe
 
 ONE = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]]]])
 PICTURE = torch.linspace(0, 1, 48).reshape(1, 3, 4, 4)
@@ -105,8 +106,9 @@ def test_a_picture_in_memory_is_named_by_its_digest() -> None:
 
 def test_rendering_a_match_inverts_the_features() -> None:
     net = ph.load("demo:robust")
-    start = ph.render(net, ph.match("stage1.0", PICTURE), steps=1, views=[]).scores.item()
-    found = ph.render(net, ph.match("stage1.0", PICTURE), steps=64, views=[], projections=[], lr=0.02).scores.item()
+    wanted, recipe = ph.match("stage1.0", PICTURE), find_recipe("pixels", (3, 32, 32))
+    start = ph.render(net, wanted, recipe=recipe, steps=1, views=[]).scores.item()
+    found = ph.render(net, wanted, recipe=recipe, steps=64, views=[], projections=[], lr=0.02).scores.item()
     assert -0.1 < found < 0
     assert found > start
 

@@ -1,5 +1,5 @@
-"""`natural`, `natural-fast` and `natural-sketch`: ours. Natural frequencies, free phases, local contrast, many views; and, where
-the network knows them, what its layers give for photographs."""
+"""`natural`, `natural-fast` and `natural-sketch`: ours. Natural frequencies, free phases, local contrast, many views;
+and, where the network knows them, what its layers give for photographs."""
 
 from __future__ import annotations
 
