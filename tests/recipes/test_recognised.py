@@ -12,7 +12,7 @@ import phosphene as ph
 
 @pytest.fixture(scope="module")
 def models(robust: ph.Network) -> ph.Rendering:
-    return ph.render(robust, [ph.logit(name) for name in robust.classes], frames=0)
+    return ph.render(robust, [ph.logit(name) for name in robust.classes], recipe="pixels", frames=0)
 
 
 def test_class_models_of_the_robust_network_are_recognised_by_both(
@@ -23,11 +23,15 @@ def test_class_models_of_the_robust_network_are_recognised_by_both(
 
 
 @pytest.mark.slow
-def test_class_models_of_the_standard_network_are_mostly_recognised(robust: ph.Network, standard: ph.Network) -> None:
-    drawn = ph.render(standard, [ph.logit(name) for name in standard.classes], frames=0)
-    found = ph.evaluation.recognisability(drawn.pictures, standard.classes, [robust, standard])
-    assert found.judgements[0].top(1) >= 0.7
-    assert found.judgements[1].top(1) == 1
+def test_class_models_of_the_pair_are_recognised_by_each_other(robust: ph.Network, standard: ph.Network) -> None:
+    """By default, five seeds: 50 of 50 of the network that was trained as usual, which had 40 with `pixels`; 43 of the other."""
+    for net, judge, least in ((standard, robust, 48), (robust, standard, 40)):
+        hits = 0
+        for seed in range(5):
+            drawn = ph.render(net, [f"logit:{i}" for i in range(10)], seed=seed, frames=0)
+            assert drawn.record.recipe["name"] == "natural"
+            hits += int((judge.scores(drawn.pictures).argmax(1) == torch.arange(10)).sum())
+        assert hits >= least
 
 
 def test_class_models_are_neither_saturated_nor_grey(models: ph.Rendering) -> None:

@@ -10,7 +10,7 @@ from ..rendering.spectral import phase
 from ..rendering.views import View, noise, rotate, scale, shift
 
 WEIGHT = 30.0  # of the distance from what layers give for photographs: its loss of score by one standard deviation
-SMALL_WEIGHT = 10.0  # the same below 96 px, where things fill the picture: views there keep them whole
+SMALL_WEIGHT = 5.0  # the same below 96 px, where things fill the picture: views there keep them whole
 VIEWS: tuple[View, ...] = (scale(0.5, 1.5), rotate(10), shift(0.3), noise(0.02))
 SMALL_VIEWS: tuple[View, ...] = (scale(0.8, 1.2), rotate(10), shift(0.1), noise(0.02))
 
