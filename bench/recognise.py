@@ -3,6 +3,7 @@
     python -m bench.recognise                                   the three natural recipes, every tenth class, three that draw
     python -m bench.recognise --by lite0 --judges lite2 natural-fast
     python -m bench.recognise --classes figure --site PEERS torchbearer lucent maco2023 natural      beside peers
+    python -m bench.recognise --classes figure --by lite0 --starts 3 --out figure natural            the documentation's sheet
     python -m bench.recognise --classes tuning FILE.toml        the classes to choose settings on, of which none is reported
     python -m bench.recognise --write                           also into RESULTS.md
 
@@ -137,7 +138,8 @@ def drawn(net: ph.Network, recipe: str, indices: list[int], given: argparse.Name
                 image_of(picture).save(out / f"{files.slug(net.classes[index])}.png")
         return pictures
     objectives = [ph.logit(index) for index in indices]
-    rendering = ph.render(net, objectives, recipe=recipe, seed=given.seed, precision=given.precision, frames=0)
+    how = {"recipe": recipe, "seed": given.seed, "starts": given.starts, "precision": given.precision}
+    rendering = ph.render(net, objectives, **how, frames=0)
     if out is not None:
         rendering.save(out)
     return rendering.pictures
@@ -208,6 +210,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--classes", choices=CLASSES, default="tenth")
     parser.add_argument("--count", type=int, help="the first so many of them alone")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--starts", type=int, default=1, help="of ours, of which the best is kept")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of ours")
     parser.add_argument("--out", type=Path, help="also save the pictures there")
     parser.add_argument("--check", action="store_true", help="exit status 1 where a bar is missed")

@@ -19,6 +19,10 @@ from ..network.statistics import SILENT, Channels, Statistics
 from ..pictures.files import write_whole
 from ..results import door
 
+FEWEST = 8  # photographs; the spread of fewer tells little
+AT_ONCE = 4
+_NORMS = 4  # at least, for them alone to be read
+
 
 class Measured(Statistics):
     """What `statistics` gives."""
@@ -27,11 +31,6 @@ class Measured(Statistics):
         """Into a .safetensors file, which `Network(…, statistics=…)` and `?statistics=FILE` in a reference take."""
         tensors, about = self.to_tensors()
         return write_whole(checks.path("path", path), lambda beside: save_file(tensors, beside, about))
-
-
-FEWEST = 8  # photographs; the spread of fewer tells little
-AT_ONCE = 4
-_NORMS = 4  # at least, for them alone to be read
 
 
 @shielded

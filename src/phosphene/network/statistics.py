@@ -35,13 +35,15 @@ KIND = "phosphene layer statistics"
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """Of one layer: (k,) each, over the positions of one photograph.
+    """The expected statistics of one layer's k channels, (k,) each.
 
-    mean         of photographs, as expected
-    mean_spread  standard deviation of photographs' means
-    log          expected ½ log(variance + floor): about the logarithm of the standard deviation
-    log_spread   standard deviation of photographs' own
-    floor        added to variances, so that a channel that is silent in a photograph has a logarithm too
+    Every photograph has a mean and a variance per channel, over positions.
+
+    mean         the mean over photographs of their means
+    mean_spread  the standard deviation over photographs of their means
+    log          the mean over photographs of ½ log(variance + floor), about the logarithm of the standard deviation
+    log_spread   the standard deviation over photographs of that logarithm
+    floor        what is added to variances, so that a channel that is silent in a photograph has a logarithm too
     """
 
     mean: Tensor
@@ -52,12 +54,12 @@ class Channels:
 
     @property
     def variance(self) -> Tensor:
-        """(k,) as expected."""
+        """The expected variances (k,)."""
         return (2 * self.log).exp() - self.floor
 
     @classmethod
     def measured(cls, means: Tensor, variances: Tensor) -> Channels:
-        """Of photographs (n, k)."""
+        """From the means and variances (n, k) of n photographs."""
         means, variances = means.double(), variances.double()
         typical = variances.mean(0)
         typical = typical.clamp(min=LEAST * float(typical.mean()) or torch.finfo(torch.float32).tiny)

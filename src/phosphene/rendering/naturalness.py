@@ -92,9 +92,9 @@ class Naturalness:
 
 
 class Look:
-    """One forward pass that is looked at. `changes` go to the pass, then `close` finds the distances.
+    """The statistics of one forward pass: give `changes` to the pass, then `close` computes the distances.
 
-    On the way back each layer's gradient gets that of −weight · Σ over layers of share · distance, inside `pulling`.
+    A backward pass inside `pulling` adds the gradient of −weight · Σ over layers of share · distance to each layer's gradient.
     """
 
     def __init__(self, owner: Naturalness, layers: Sequence[_Layer], shares: Tensor, place: int | None = None) -> None:
@@ -194,7 +194,11 @@ def _stride(grid: Grid, positions: int | None) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Expected:
-    """Of channels side by side, (k,) each; rows: of which layer each is, from 0; each: 1 / (2 × channels of its layer)."""
+    """The expected statistics of the channels of several layers, side by side, (k,) each: means and logarithms with 1 / spread.
+
+    rows  the number of each channel's layer, from 0
+    each  1 / (2 × the number of channels of its layer)
+    """
 
     mean: Tensor
     by_spread: Tensor
