@@ -24,7 +24,7 @@ def test_class_models_of_the_robust_network_are_recognised_by_both(
 
 @pytest.mark.slow
 def test_class_models_of_the_pair_are_recognised_by_each_other(robust: ph.Network, standard: ph.Network) -> None:
-    """By default, five seeds: 50 of 50 of the network that was trained as usual, which had 40 with `pixels`; 43 of the other."""
+    """By default, five seeds: 50 of 50 of the one that was trained as usual, which had 40 with `pixels`; 43 of the other."""
     for net, judge, least in ((standard, robust, 48), (robust, standard, 40)):
         hits = 0
         for seed in range(5):
