@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_finished_pictures() -> None:
 
 
 def test_items_tell_class_probability_and_rank(robust: ph.Network) -> None:
-    (item,) = ph.render(robust, "logit:cat", steps=40).items
+    (item,) = ph.render(robust, "logit:cat", recipe="pixels", steps=40).items
     assert (item.name, item.index, item.rank) == ("cat", 3, 1)
     assert item.probability is not None
     assert item.probability > 0.5
