@@ -114,6 +114,8 @@ def test_photographs_are_asked_for_and_named_by_like(photos: Path) -> None:
     assert added is not None
     assert added.weight > 0
     assert ph.Recipe.from_dict(found.to_dict()) == found
+    with pytest.raises(ph.PhospheneError, match="one FeatureDistributions at most, got 2"):
+        ph.Recipe("r", priors=(ph.feature_distributions(like="a"), ph.feature_distributions(like="b")))
 
 
 @pytest.mark.parametrize("like", ["nowhere", "empty", "broken"])

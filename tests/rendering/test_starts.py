@@ -82,8 +82,9 @@ def test_judges_keep_the_start_of_whose_class_they_are_surest(
 
 
 def test_several_judges_count_alike(robust: ph.Network, standard: ph.Network, all_of_them: ph.Rendering) -> None:
-    both = certainty([robust, standard], all_of_them)
-    each = [certainty([judge], all_of_them) for judge in (robust, standard)]
+    shown = all_of_them.pictures, [str(item.name) for item in all_of_them.items]
+    both = certainty([robust, standard], *shown)
+    each = [certainty([judge], *shown) for judge in (robust, standard)]
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
     assert float(each[0].max()) <= 0
 

@@ -60,7 +60,7 @@ Settings = Annotated[
 Like = Annotated[
     str | None,
     typer.Option(
-        "--like", metavar="PHOTOS", help="Folder of photographs whose features the picture's are to be distributed like."
+        "--like", metavar="PHOTOS", help="Folder of photographs: the picture's features are to be distributed as theirs."
     ),
 ]
 Transparent = Annotated[
@@ -139,4 +139,5 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 
 def settings_of(settings: Sequence[str] | None, like: str | None) -> list[str]:
+    """Those of --set, and --like as one more."""
     return [*(settings or ()), *(() if like is None else (f"like={like}",))]

@@ -14,10 +14,8 @@ from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.network import Network
 from ..pictures.statistics import SIDE, statistics
-from ..rendering.judges import index_in
+from ..rendering.judges import BATCH, scores_by
 from ..results import door
-
-BATCH = 32  # pictures that a judge sees at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +133,9 @@ def _bands(spectrum: Tensor, most: int) -> Tensor:
 
 
 def _judged(judge: Network, pictures: Tensor, classes: Sequence[str]) -> Judgement:
-    target = torch.tensor([index_in(judge, name) for name in classes])
-    batches = [judge.scores(judge.preprocess.fit(some)).cpu() for some in pictures.split(BATCH)]
-    scores = torch.cat(batches)
-    meant = scores.gather(1, target.unsqueeze(1))
-    certain = judge.probabilities(scores).gather(1, target.unsqueeze(1))[:, 0]
+    scores, target = scores_by(judge, pictures, classes)
+    meant = scores.gather(1, target)
+    certain = judge.probabilities(scores).gather(1, target)[:, 0]
     choices = scores.argmax(1)
     chosen = tuple(judge.classes[i] for i in choices.tolist())
     return Judgement(judge.name, meant[:, 0], certain, 1 + (scores > meant).sum(1), choices, chosen)

@@ -24,7 +24,9 @@ MOST = 1024  # photographs
 class Distributions:
     """Of the last layer of each size of map: per channel the values over positions, sorted, averaged over photographs.
 
-    targets  (k, h·w) of each address; count of photographs; sha256 of them as the network was given them
+    targets  (k, h·w) of each address, on the network's device
+    count    of photographs
+    sha256   of the photographs, fitted to the picture's size
     """
 
     targets: Mapping[str, Tensor]
@@ -52,7 +54,8 @@ class Distributions:
             digest.update(batch.pictures.contiguous().numpy().tobytes())
             with torch.inference_mode(False), torch.no_grad(), net.reading() as read:
                 for address, given in read(batch.pictures, set(grids)).items():
-                    sums[address] = sums.get(address, torch.zeros(())) + _sorted(grids[address], given).sum(0).cpu()
+                    more = _sorted(grids[address], given).sum(0)
+                    sums[address] = sums[address] + more if address in sums else more
         if not count:
             raise RequestError(f"feature_distributions: {like} must hold photographs, got none")
         return cls({address: total / count for address, total in sums.items()}, grids, weight, count, digest.hexdigest())

@@ -15,7 +15,7 @@ from ..network.network import Network
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """learned: (mean, variance) of each address, (k,) each, of what its batch norm gives; first: factor of the first."""
+    """learned: mean and variance (k,) of what the batch norm at each address gives; first: factor of the first batch norm."""
 
     learned: Mapping[str, tuple[Tensor, Tensor]]
     grids: Mapping[str, Grid]
@@ -23,7 +23,7 @@ class Inversion:
     first: float
     told: str
     kind = "learned"
-    note = "drawn as one batch, whose statistics are kept near to the training data's: among others it would be another picture"
+    note = "drawn as one batch, whose statistics are kept near to the training data's: beside others it comes out differently"
 
     @classmethod
     def of(cls, net: Network, size: tuple[int, int], weight: float, first: float) -> Inversion:
@@ -33,7 +33,8 @@ class Inversion:
         layouts = net.layouts(statistics.layers, size, every=False)
         grids = {address: layouts[address].grid for address in statistics.layers if address in layouts}
         known = {address: grid for address, grid in grids.items() if grid is not None}
-        learned = {address: (statistics.layers[address].mean, statistics.layers[address].variance) for address in known}
+        layers = {address: statistics.layers[address] for address in known}
+        learned = {address: (of.mean.to(net.device), of.variance.to(net.device)) for address, of in layers.items()}
         return cls(learned, known, weight, first, f"{len(known)} batch norms, sha256 {statistics.sha256[:16]}")
 
     @property

@@ -20,7 +20,7 @@ from .views import Border, View
 Optimiser = Literal["sgd", "adam", "nadam"]
 Shape = tuple[int, int, int]  # channels, height, width
 NATURAL_FROM = 96  # pixels of the shorter side: below it natural frequencies alone leave too little room for shapes
-SMALLEST = 24  # pixels: from it on they do beside what layers give for photographs
+SMALLEST = 24  # pixels of the shorter side: the same where the network has layer statistics
 LARGEST_FILE = 1 << 20  # bytes of a recipe
 MOST_PARTS = 64  # of each of priors, projections and views
 
@@ -81,6 +81,9 @@ class Recipe:
             raise RequestError(f"border {shown(self.border)}; black, mean or reflect is needed")
         for group, kind in (("priors", Prior), ("projections", Projection), ("views", View)):
             self._check_group(group, kind)
+        for kind in (FeatureDistributions, BatchStatistics):
+            if (count := sum(isinstance(prior, kind) for prior in self.priors)) > 1:
+                raise RequestError(f"priors must hold one {kind.__name__} at most, got {count}")
         if self.patience and self.over_batches:
             raise RequestError("patience must be 0 beside batch_statistics, which all pictures share to the last step")
         if not hasattr(self.canvas, "fixed"):
@@ -125,10 +128,8 @@ class Recipe:
 
     @property
     def distributions(self) -> FeatureDistributions | None:
-        found = [prior for prior in self.priors if isinstance(prior, FeatureDistributions) and prior.weight]
-        if len(found) > 1:
-            raise RequestError(f"feature_distributions must stand once in a recipe, got {len(found)}")
-        return found[0] if found else None
+        """The prior that names reference photographs."""
+        return next((prior for prior in self.priors if isinstance(prior, FeatureDistributions) and prior.weight), None)
 
     @property
     def files(self) -> tuple[str, ...]:

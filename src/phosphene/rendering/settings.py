@@ -59,10 +59,9 @@ def changed(recipe: Recipe, text: str) -> Recipe:
     if key == "start":
         return recipe.replace(canvas=_of_canvas(recipe, "start_from", value))
     if key == "like":
-        like = [replace(prior, like=value) if isinstance(prior, FeatureDistributions) else prior for prior in recipe.priors]
-        if not recipe.distributions:
-            like.append(FeatureDistributions(LIKENESS, value))
-        return recipe.replace(priors=tuple(like))
+        like = replace(recipe.distributions or FeatureDistributions(LIKENESS), like=value)
+        others = (prior for prior in recipe.priors if not isinstance(prior, FeatureDistributions))
+        return recipe.replace(priors=(*others, like))
     if key in WORDS:
         return recipe.replace(**{key: value})
     try:

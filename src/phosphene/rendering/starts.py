@@ -44,10 +44,11 @@ def _best(
         together = join([*waiting, part])
         whole = len(together) // starts * starts
         if whole:
-            these = together.chosen(range(whole))
-            worth = certainty(judges, these) if judges else _held(job, rows[done : done + whole], these.pictures)
+            pictures, own = together.pictures[:whole], rows[done : done + whole]
+            names = [str(item.name) for item in together.items[:whole]]
+            worth = certainty(judges, pictures, names) if judges else _held(job, own, pictures)
             first = worth.view(-1, starts).argmax(1)
-            kept = these.chosen((first + starts * torch.arange(len(first))).tolist())
+            kept = together.chosen((first + starts * torch.arange(len(first))).tolist())
             yield noted(kept, judges, starts) if judges else kept
         done += whole
         waiting = [together.chosen(range(whole, len(together)))] if whole < len(together) else []
