@@ -59,7 +59,7 @@ def mobilenet_v2(lab: Path) -> ph.Network:
 
 def _mobilenet_v2(lab: Lab) -> ph.Network:
     net = mobilenet_v2(lab.folder)
-    return _measured(lab, ph.Network(net.module, net.preprocess, net.classes, name="MobileNetV2"))
+    return ph.Network(net.module, net.preprocess, net.classes, name="MobileNetV2")
 
 
 def _mobilenet_v1(lab: Lab) -> ph.Network:
@@ -70,11 +70,13 @@ def _mobilenet_v1(lab: Lab) -> ph.Network:
     spec.loader.exec_module(code)
     module: nn.Module = code.MobileNetV1(width=0.75)
     module.load_state_dict(load_file(lab.folder / "mobilenet_v1_075_imagenet.safetensors"))
-    return _measured(lab, ph.Network(module, ph.Preprocess(size=192, mean=0.5, std=0.5), lab.classes, name="MobileNetV1 0.75"))
+    return ph.Network(module, ph.Preprocess(size=192, mean=0.5, std=0.5), lab.classes, name="MobileNetV1 0.75")
 
 
-def _measured(lab: Lab, net: ph.Network) -> ph.Network:
-    """Its batch norms are folded away: with statistics of the laboratory's photographs."""
+def with_statistics(lab: Lab, net: ph.Network) -> ph.Network:
+    """The network; where its batch norms are folded away, with statistics of the laboratory's photographs."""
+    if net.statistics is not None:
+        return net
     statistics = ph.statistics(net, [path for path, _ in lab.photographs[:PHOTOGRAPHS]])
     return ph.Network(net.module, net.preprocess, net.classes, name=net.name, statistics=statistics)
 

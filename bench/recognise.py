@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 import phosphene as ph
 from bench import machine, results
-from bench.imagenet import NETWORKS, Lab, photographs
+from bench.imagenet import NETWORKS, Lab, photographs, with_statistics
 from bench.measured import Bar, Measured, judged
 from bench.peers import PEERS, FromPictures
 from bench.verbs import ORDER
@@ -181,10 +181,11 @@ class Matrix:
 def measure(given: argparse.Namespace) -> Measured:
     lab = Lab(given.lab.resolve())
     nets = {name: NETWORKS[name](lab) for name in dict.fromkeys((*given.by, *given.judges))}
+    draw = {name: with_statistics(lab, nets[name]) for name in given.by}
     matrix = Matrix(Court(lab, {name: nets[name] for name in given.judges}), CLASSES[given.classes][: given.count])
     for by in given.by:
         for recipe in given.recipes:
-            matrix.add(recipe, by, nets[by], given)
+            matrix.add(recipe, by, draw[by], given)
     judges = [nets[name].name for name in given.judges]
     head = ("recipe", "drawn by", *judges, "mean", "photographs", "s a picture", "s a recognised one")
     text = (
