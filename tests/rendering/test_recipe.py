@@ -130,3 +130,28 @@ def test_a_recipe_file_that_is_not_there_is_told() -> None:
 def test_auto_fits_the_size() -> None:
     assert find_recipe("auto", (3, 224, 224)).name == "natural"
     assert find_recipe("auto", (3, 32, 32)).name == "pixels"
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "statistics", "evaluations"),
+    [
+        ("natural", 224, True, 512),
+        ("natural", 224, False, 1024),
+        ("natural", 32, True, 256),
+        ("natural-fast", 224, True, 256),
+        ("natural-fast", 32, False, 256),
+        ("natural-sketch", 224, True, 64),
+    ],
+)
+def test_natural_recipes_take_the_evaluations_that_are_told(name: str, side: int, statistics: bool, evaluations: int) -> None:
+    recipe = find_recipe(name, (3, side, side), statistics)
+    assert (recipe.name, recipe.steps * recipe.samples) == (name, evaluations)
+    assert bool(recipe.layers_weight) == statistics
+
+
+@pytest.mark.parametrize(
+    ("side", "statistics", "name"),
+    [(23, True, "pixels"), (24, True, "natural"), (95, False, "pixels"), (96, False, "natural"), (96, True, "natural")],
+)
+def test_auto_is_natural_where_there_is_room_for_shapes(side: int, statistics: bool, name: str) -> None:
+    assert find_recipe("auto", (3, side, 2 * side), statistics).name == name
