@@ -136,3 +136,13 @@ def test_a_record_that_names_photographs_is_rerun_with_trust_alone(photos: Path,
     with pytest.raises(ph.PhospheneError, match="--trust"):
         ph.rerun(tmp_path / "out" / "cat.png")
     assert ph.rerun(tmp_path / "out" / "cat.png", trust=True).identical
+
+
+def test_layers_are_in_the_order_in_which_they_run_and_none_of_them_pads(photos: Path) -> None:
+    """Every size of this network is a padding's first, as in networks with TensorFlow's weights."""
+    pads = [nn.ZeroPad2d((0, 1, 0, 1)), nn.ReflectionPad2d((0, 1, 0, 1))]
+    convolutions = [nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 5, 3, 2)]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+    net = ph.Network(nn.Sequential(pads[0], convolutions[0], pads[1], convolutions[1], head), ph.Preprocess(size=SIZE))
+    assert [*Distributions.of(net, str(photos), SIZE, 1.0).targets] == ["1", "3"]
+    assert [one.layer for one in ph.activations(net, read(photos)[:1]).maps] == ["1", "3"]

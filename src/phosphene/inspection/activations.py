@@ -51,7 +51,7 @@ def activations(
 def stages(net: Network) -> tuple[str, ...]:
     """Of each size of map the last layer that gives it, in the order in which they run; the last layer of all if none has."""
     layouts = net.layouts(net.calls, every=False)
-    return last_of_each_size(layouts) or tuple(layouts)[-1:]
+    return last_of_each_size(net.module, layouts) or tuple(layouts)[-1:]
 
 
 def _asked(net: Network, layer: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -236,11 +236,19 @@ class Layouts:
         return frozenset(s[1:] for a, s in self.shapes.items() if len(s) == 3 and self._is_channels_first(a))
 
 
-def last_of_each_size(layouts: Mapping[str, Layout]) -> tuple[str, ...]:
-    """Of addresses in the order in which they run, those that are the last to give maps of their size."""
+def last_of_each_size(module: nn.Module, layouts: Mapping[str, Layout]) -> tuple[str, ...]:
+    """Of modules in the order in which they run, those that are the last to give maps of their size.
+
+    Padding is left out: its sizes are no other layer's, and what it gives is its input with a border.
+    """
+    parts = dict(module.named_modules())
     found: dict[tuple[int, int], str] = {}
     for address, layout in layouts.items():
-        if layout.grid is not None and layout.grid.size != (1, 1):
+        if layout.grid is not None and layout.grid.size != (1, 1) and not _pads(parts.get(address)):
             found[layout.grid.size] = address
     kept = set(found.values())
     return tuple(address for address in layouts if address in kept)
+
+
+def _pads(part: nn.Module | None) -> bool:
+    return any(kind.__module__ == nn.ZeroPad2d.__module__ for kind in type(part).__mro__)

@@ -39,7 +39,7 @@ class Distributions:
     @classmethod
     def of(cls, net: Network, like: str, size: tuple[int, int], weight: float) -> Distributions:
         layouts = net.layouts(net.calls, size, every=False)
-        known = {address: layouts[address].grid for address in last_of_each_size(layouts)}
+        known = {address: layouts[address].grid for address in last_of_each_size(net.module, layouts)}
         grids = {address: grid for address, grid in known.items() if grid is not None}
         if not grids:
             raise RequestError(f"feature_distributions: {net.name} must have layers with positions, got none")
@@ -58,7 +58,9 @@ class Distributions:
                     sums[address] = sums[address] + more if address in sums else more
         if not count:
             raise RequestError(f"feature_distributions: {like} must hold photographs, got none")
-        return cls({address: total / count for address, total in sums.items()}, grids, weight, count, digest.hexdigest())
+        # In the order in which they run, not in that of a set: it is the order in which distances are added up.
+        targets = {address: sums[address] / count for address in grids}
+        return cls(targets, grids, weight, count, digest.hexdigest())
 
     @property
     def addresses(self) -> frozenset[str]:
