@@ -15,6 +15,7 @@ from phosphene.network.grid import Grid
 from phosphene.network.statistics import QUIET
 from phosphene.rendering import job
 from phosphene.rendering.naturalness import Naturalness
+from phosphene.rendering.render import settle
 from phosphene.seeding import private_rng
 from tests.network.test_prepared import Head, normed
 from tests.network.test_statistics import PHOTOS, network
@@ -341,3 +342,24 @@ def test_layer_statistics_alone_has_no_penalty_of_a_picture() -> None:
         ph.layer_statistics()(PHOTOS[0])
     assert (2 * ph.layer_statistics(3)).weight == 6
     assert math.isclose(ph.Recipe("r", priors=(ph.layer_statistics(3), ph.l2())).layers_weight, 3)
+
+
+def test_small_networks_that_learned_from_photographs_are_drawn_with_their_spectrum() -> None:
+    for name in ("demo:standard", "demo:robust"):
+        net = ph.load(name)
+        drawn = {size: settle(net, "auto", size).name for size in (23, (20, 40), 24, 32, (40, 95), 96)}
+        assert drawn.pop(23) == drawn.pop((20, 40)) == "pixels"
+        assert set(drawn.values()) == {"natural"}
+
+
+def test_small_networks_that_learned_from_something_else_are_not() -> None:
+    """Not by batch norms that have seen nothing yet, by those of darker and flatter pictures, or without statistics."""
+    untrained = ph.Network(ph.load("demo:robust?weights=none").module, ph.Preprocess(size=32))
+    other = ph.load("demo:robust")
+    first = next(part for part in other.module.modules() if isinstance(part, nn.BatchNorm2d))
+    assert first.running_var is not None
+    with torch.no_grad():
+        first.running_var.mul_(0.01)
+    for net in (untrained, other, network(nn.Conv2d(3, 4, 3))):
+        assert settle(net, "auto", 32).name == "pixels"
+    assert settle(other, "natural", 32).name == "natural"

@@ -282,8 +282,7 @@ def _naturalness(net: Network, recipe: Recipe, size: tuple[int, int]) -> Natural
             f"layer_statistics: {net.name} must have statistics of its layers, got no batch norms and none that were measured. "
             f"Measure them: phosphene statistics PHOTOS -m … -o FILE.safetensors, then ?statistics=FILE"
         )
-    layouts = net.layouts(statistics.layers, size, every=False)
-    return Naturalness(statistics, layouts, net.device, recipe.layers_weight)
+    return Naturalness.of(net, statistics, size, recipe.layers_weight)
 
 
 def _features(net: Network, size: tuple[int, int]) -> Callable[[Tensor | str, str], Tensor]:

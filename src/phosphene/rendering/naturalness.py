@@ -11,15 +11,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..network.addresses import OUTPUT
 from ..network.grid import Grid
 from ..network.layout import Layout
-from ..network.network import Read
+from ..network.network import Network, Read
 from ..network.probe import Change
 from ..network.statistics import Channels, Statistics
 from ..objectives.expression import Objective
+from .spectral import phase
 
 POSITIONS = 196  # of a layer, at most, whose values are looked at in a step of an ascent
 TURNS = 3  # steps in which each layer is looked at once
+NOISES = 4  # pictures
+KNOWN = 1.0  # mean distance of noise: 0.57 of two networks that learned from photographs, 1.6 of one that learned discs
 
 
 class Naturalness:
@@ -51,6 +55,10 @@ class Naturalness:
         self._expected = [_Expected.of(statistics.layers[layer.address]) for layer in self.layers]
         self._device = device
         self._joined: dict[tuple[torch.dtype, tuple[int, ...]], _Expected] = {}
+
+    @classmethod
+    def of(cls, net: Network, statistics: Statistics, size: tuple[int, int], weight: float = 1.0) -> Naturalness:
+        return cls(statistics, net.layouts(statistics.layers, size, every=False), net.device, weight)
 
     @property
     def told(self) -> str:
@@ -163,6 +171,26 @@ class Look:
         window = layer.window(below, self._place)
         window += more.unflatten(1, window.shape[2:]).movedim(-1, 1)
         return below
+
+
+def knows_photographs(net: Network, size: tuple[int, int]) -> bool:
+    """Whether noise with the spectrum and colours of photographs gives the layers of this network what its training data gave.
+
+    Networks that learned digits or drawings tell such noise from their own data, and what they learned of these is not to be
+    drawn with the spectrum of photographs. False also where the network has no statistics of its layers.
+    """
+    statistics = net.statistics
+    if statistics is None:
+        return False
+    natural = Naturalness.of(net, statistics, size)
+    if not natural.layers:
+        return False
+    surface = phase().surface(net.preprocess.mean_picture(size))
+    look = natural.look(torch.full((NOISES, len(natural.layers)), 1 / len(natural.layers)))
+    with torch.inference_mode(False), torch.no_grad(), net.reading() as read:
+        pictures = surface.picture(surface.start([str(i) for i in range(NOISES)], seed=0, attempt=0))
+        read(pictures, {OUTPUT}, look.changes)
+        return float(look.close().mean()) <= KNOWN
 
 
 def _moments(values: Tensor, wide: torch.dtype) -> tuple[Tensor, Tensor]:

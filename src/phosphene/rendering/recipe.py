@@ -20,7 +20,7 @@ from .views import Border, View
 Optimiser = Literal["sgd", "adam", "nadam"]
 Shape = tuple[int, int, int]  # channels, height, width
 NATURAL_FROM = 96  # pixels of the shorter side: below it natural frequencies alone leave too little room for shapes
-SMALLEST = 24  # pixels of the shorter side: the same where the network has layer statistics
+SMALLEST = 24  # pixels of the shorter side: the same for networks that learned from photographs
 LARGEST_FILE = 1 << 20  # bytes of a recipe
 MOST_PARTS = 64  # of each of priors, projections and views
 
@@ -183,7 +183,7 @@ def find_recipe(name: str, shape: Shape, statistics: bool = False) -> Recipe:
     statistics: whether the network has statistics of its layers; told to recipes that take it as their second argument.
     """
     if name == "auto":
-        name = "natural" if min(shape[1:]) >= (SMALLEST if statistics else NATURAL_FROM) else "pixels"
+        name = "natural" if min(shape[1:]) >= NATURAL_FROM else "pixels"
     if name.endswith(".toml"):
         return read_recipe(name)
     if name not in registry.names("recipes"):

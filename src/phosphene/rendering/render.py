@@ -18,10 +18,11 @@ from .batches import Pace, TooLong
 from .canvases import Canvas
 from .job import Job, sides
 from .judges import check_judges
+from .naturalness import knows_photographs
 from .observers import FRAMES, Observer
 from .priors import Prior
 from .projections import Projection
-from .recipe import Optimiser, Recipe, find_recipe
+from .recipe import NATURAL_FROM, SMALLEST, Optimiser, Recipe, find_recipe
 from .starts import best
 from .views import View
 
@@ -129,6 +130,8 @@ def settle(net: Network, recipe: str | Recipe, size: int | tuple[int, int] | Non
         raise RequestError(f"recipe must be a Recipe or its name, got {shown(recipe)}")
     if isinstance(changes.get("canvas"), str):
         changes["canvas"] = registry.find("canvases", str(changes["canvas"]))()
+    if recipe == "auto" and SMALLEST <= min(h, w) < NATURAL_FROM and knows_photographs(net, (h, w)):
+        recipe = "natural"
     if not isinstance(recipe, Recipe):
         recipe = find_recipe(recipe, (net.preprocess.channels, h, w), net.statistics is not None)
     return recipe.replace(**changes)
