@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .objectives.spec import parse
     from .objectives.units import channel, custom, layer, logit, neuron, probability
     from .pictures.reading import read
+    from .pictures.sample import sample
     from .rendering.canvases import pixels
     from .rendering.dream import dream
     from .rendering.priors import batch_statistics, feature_distributions, l1, l2, layer_statistics, total_variation
@@ -70,6 +71,7 @@ _WHERE = {
     "objectives.spec": ("parse",),
     "objectives.units": ("channel", "custom", "layer", "logit", "neuron", "probability"),
     "pictures.reading": ("read",),
+    "pictures.sample": ("sample",),
     "rendering.canvases": ("pixels",),
     "rendering.dream": ("dream",),
     "rendering.priors": ("batch_statistics", "feature_distributions", "l1", "l2", "layer_statistics", "total_variation"),
@@ -146,6 +148,7 @@ __all__ = [
     "render",
     "rerun",
     "rotate",
+    "sample",
     "scale",
     "shift",
     "statistics",
