@@ -25,6 +25,8 @@ LARGEST_PIXELS = 178_000_000  # 13,300 × 13,300; a decompression bomb says more
 # Those that hold pictures and are decoded in this process: EPS, for one, would be handed to another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 LARGEST_BYTES = 512 << 20
+SAMPLE = "sample"  # what names the picture in the package, where no file is called so
+SAMPLE_FILE = Path(__file__).with_name("sample.jpg")
 # What Pillow raises for damaged files: AVIF's and DDS's decoders RuntimeErrors, JPEG 2000's a MemoryError, EXIF a struct.error.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError, struct.error)
 
@@ -66,8 +68,9 @@ def read(path: str | Path, *, range: Range | None = None, channels: int | None =
     channels  so many bands are read as they stand: four of RGBA for red, green, blue and near infrared, any number of a
               TIFF (uncompressed, deflated, LZW or PackBits) or a .npy array (c, h, w) or (h, w, c)
 
-    The orientation in EXIF is obeyed, transparency is laid over white, 16 bits keep their depth, of an animation the first
-    frame is taken. PictureError for what is no picture, is cut off, or is larger than 178 megapixels or 512 MiB.
+    "sample" is the picture that `ph.sample()` gives. The orientation in EXIF is obeyed, transparency is laid over white, 16
+    bits keep their depth, of an animation the first frame is taken. PictureError for what is no picture, is cut off, or is
+    larger than 178 megapixels or 512 MiB.
     """
     notes: list[str] = []
     with quiet():
@@ -120,7 +123,9 @@ def read_file(
         there, size = file.is_file(), file.stat().st_size if file.is_file() else 0
     except (OSError, ValueError) as error:
         raise PictureError(f"picture {name} cannot be read: {first_line(error)}") from error
-    if not there:
+    if str(path) == SAMPLE and not file.exists():
+        file = SAMPLE_FILE
+    elif not there:
         raise PictureError(f"picture {name} is {'a folder' if file.is_dir() else 'not there'}; a file is needed")
     if size > LARGEST_BYTES:
         raise PictureError(f"picture {name} has over {LARGEST_BYTES >> 20} MiB")
