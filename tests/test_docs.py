@@ -14,7 +14,7 @@ from phosphene.errors import Interrupted, PhospheneError
 from tests.conftest import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
-README = (ROOT / "README.md").read_text("utf-8")
+OVERVIEW = (ROOT / "docs" / "how-to" / "overview.md").read_text("utf-8")
 
 
 def classes(root: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -46,11 +46,11 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["recipes", "sources", "priors", "projections", "views", "methods", "sinks"])
-def test_the_readme_names_what_is_registered(kind: str) -> None:
-    missing = [name for name in registry.names(kind) if not re.search(rf"`{re.escape(name)}[`:]", README)]
+def test_the_overview_names_what_is_registered(kind: str) -> None:
+    missing = [name for name in registry.names(kind) if not re.search(rf"`{re.escape(name)}[`:]", OVERVIEW)]
     assert not missing
 
 
-def test_the_readme_names_every_command() -> None:
+def test_the_overview_names_every_command() -> None:
     names = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
-    assert all(f"`{name}`" in README for name in names)
+    assert all(f"`{name}`" in OVERVIEW for name in names)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .objectives.likeness import caricature, match
     from .objectives.spec import parse
     from .objectives.units import channel, custom, layer, logit, neuron, probability
-    from .pictures.reading import read
+    from .pictures.converting import read
     from .pictures.sample import sample
     from .rendering.canvases import pixels
     from .rendering.dream import dream
@@ -70,7 +70,7 @@ _WHERE = {
     "objectives.likeness": ("caricature", "match"),
     "objectives.spec": ("parse",),
     "objectives.units": ("channel", "custom", "layer", "logit", "neuron", "probability"),
-    "pictures.reading": ("read",),
+    "pictures.converting": ("read",),
     "pictures.sample": ("sample",),
     "rendering.canvases": ("pixels",),
     "rendering.dream": ("dream",),

@@ -160,3 +160,9 @@ def test_without_captum_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "captum", None)
     with pytest.raises(ExtraError, match=r"captum:NAME needs Captum .*; pip install 'phosphene\[captum\]'"):
         find_method("captum:LRP")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lrp", "captum:LRP"), ("deep_lift", "captum:DeepLift"), ("Lime", "captum:Lime")])
+def test_a_method_of_captum_without_its_prefix_is_told(name: str, meant: str) -> None:
+    with pytest.raises(ph.PhospheneError, match=f"no method '{name}'; nearest: {meant}. Captum has it"):
+        ph.explain(ph.load("demo:robust"), torch.rand(1, 3, 32, 32), 1, method=name)

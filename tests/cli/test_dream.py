@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from phosphene import read
 from phosphene.cli import making
 from phosphene.pictures import files
-from phosphene.pictures.reading import read
 
 from .conftest import Phosphene, contents
 

@@ -34,7 +34,7 @@ def judge() -> ph.Network:
 
 
 def flat(*colours: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(colours).view(-1, 3, 1, 1).expand(-1, 3, 16, 16)
+    return torch.tensor(colours, dtype=torch.float32).view(-1, 3, 1, 1).expand(-1, 3, 16, 16)
 
 
 def test_ranks_scores_and_probabilities_are_the_judges(judge: ph.Network) -> None:
@@ -80,7 +80,7 @@ def test_contrast_is_not_a_distance() -> None:
     ("pictures", "classes", "words"),
     [
         (flat((1, 0, 0)), ["red", "blue"], "2 classes for 1 pictures"),
-        (flat((1, 0, 0))[0], ["red"], r"\(b, c, h, w\)"),
+        (flat((1, 0, 0))[:0], ["red"], "pictures must hold pixels"),
         (flat((1, 0, 0)), ["violet"], "judge 'eye' does not know the class: no class 'violet'"),
     ],
 )

@@ -14,9 +14,9 @@ import torch
 from PIL import Image, features
 
 import phosphene as ph
+from phosphene import read
 from phosphene.errors import PictureError
 from phosphene.pictures import files
-from phosphene.pictures.reading import read
 
 from .damage import damaged
 from .held import held

@@ -158,10 +158,7 @@ def test_the_random_numbers_of_opencv_are_left_alone() -> None:
         ({"method": "threshold", "threshold": "half"}, "threshold is 'half'; a share of the maximum from 0 to 1, otsu or mean"),
         ({"method": "threshold", "most": 0}, "most is 0"),
         ({"method": "threshold", "least": 2}, "least is 2"),
-        (
-            {"method": "threshold", "picture": torch.rand(3, 8, 8)},
-            r"picture is \(3, 8, 8\); \(1, c, h, w\), or one",
-        ),
+        ({"method": "threshold", "picture": torch.rand(5, 8, 8)}, r"picture must be .* got float32 \(5, 8, 8\)"),
         ({"method": "threshold", "picture": torch.rand(2, 3, 8, 8)}, r"picture is \(2, 3, 8, 8\)"),
     ],
 )

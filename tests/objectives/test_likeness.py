@@ -87,8 +87,8 @@ def test_features_that_are_all_zero_are_refused() -> None:
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
-        (torch.zeros(3, 4, 4), r"match of a picture \(3, 4, 4\)"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.long), "floats"),
+        (torch.zeros(2, 3, 4, 4), r"match of a picture \(2, 3, 4, 4\); one \(1, c, h, w\) is needed"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.long), "is torch.int64, whose white can be"),
         ("nowhere.png", "picture 'nowhere.png' is no file of up to"),
         ("a\0b", "is no file"),
     ],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as some
 
@@ -14,6 +17,7 @@ from phosphene.errors import PhospheneError, RequestError, UnknownNameError
 from phosphene.objectives.expression import Objective
 from phosphene.objectives.spec import LONGEST, MOST_TERMS, coerce, several
 from phosphene.objectives.words import quoted, split, unquoted
+from tests.nets import made
 
 ODD = [
     "7",
@@ -212,3 +216,62 @@ def test_text_is_split_at_most_so_often() -> None:
     assert split("a:b:c:d", ":", 2) == ["a", "b", "c:d"]
     assert split('a:"b:c":d:e', ":", 2) == ["a", '"b:c"', "d:e"]
     assert split('a + "b + c""d + e" - f', r"\s([+-])\s") == ["a", "+", '"b + c""d + e"', "-", "f"]
+
+
+CATS = ph.Network(made("plain", 12), ph.Preprocess(12), ["cat", "Great Dane, dog", "logit:2", "4", "a - b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "index"),
+    [
+        (3, 3),
+        (np.int64(1), 1),
+        (torch.tensor(2), 2),
+        ("cat", 0),
+        ("CAT", 0),
+        ("dog", 1),
+        ("2", 2),
+        ("4", 3),
+        ("logit:2", 2),
+        ("a - b", 4),
+    ],
+)
+def test_a_class_means_its_logit(given: Any, index: int) -> None:
+    """A class called 4 comes before the fifth, and what reads as an objective is one."""
+    meant = coerce(given, CATS.index).resolved(CATS.index)
+    assert meant == ph.logit(index)
+
+
+def test_several_classes_are_one_for_each_picture() -> None:
+    photos = torch.rand(3, 3, 12, 12)
+    right = ph.explain(CATS, photos, ["logit:0", "logit:3", "logit:1"]).values
+    several: list[Any] = [["cat", 3, "dog"], [0, 3, 1], torch.tensor([0, 3, 1]), np.array([0, 3, 1])]
+    for asked in several:
+        assert torch.equal(ph.explain(CATS, photos, asked).values, right)
+
+
+def test_every_verb_takes_classes() -> None:
+    photo = torch.rand(1, 3, 12, 12)
+    assert torch.equal(ph.cam(CATS, photo, 1).values, ph.cam(CATS, photo, "logit:1").values)
+    assert torch.equal(ph.render(CATS, "cat", steps=1).pictures, ph.render(CATS, "logit:cat", steps=1).pictures)
+    assert torch.equal(
+        ph.examples(CATS, photo, [0, 1], top=1).values, ph.examples(CATS, photo, ["logit:0", "logit:1"], top=1).values
+    )
+    assert ph.dream(CATS, photo, 1, octaves=1, steps=1).record.objective == "logit:1"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("cta", "no class or objective 'cta'; nearest: cat"),
+        ("chanel:0:1", "no kind of objective 'chanel'; nearest: channel"),
+        (7, "no class 7"),
+        (-1, "class is -1"),
+        (True, "must be one such as 'logit:cat', a class or its index, got True"),
+        (1.5, "must be one such as 'logit:cat', a class or its index, got 1.5"),
+        (torch.tensor([1, 2]), "must be one such as"),
+    ],
+)
+def test_what_is_no_class_and_no_objective_is_one_sentence(given: Any, words: str) -> None:
+    with pytest.raises(PhospheneError, match=words):
+        coerce(given, CATS.index)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import phosphene as ph
 from phosphene.errors import PictureError, RequestError
@@ -152,11 +152,11 @@ def test_what_a_dataset_raises_is_that_items_reason() -> None:
         (None, "it is None"),
         ("text", "it is 'text'"),
         (torch.rand(3, 4), None),  # a grey picture
-        (torch.rand(2, 3, 4, 4), "is torch.float32"),
-        (torch.randn(3, 9, 9) * 3, "the photograph, not the network's input"),
+        (torch.rand(2, 3, 4, 4), "it holds 2 pictures; one"),
+        (torch.randn(3, 9, 9) * 3, "Pass the photograph itself, or normalised=True"),
         (torch.full((3, 4, 4), torch.nan), "reaches from nan to nan"),
-        (torch.zeros(3, 0, 4), "no picture"),
-        (torch.zeros(5, 9, 9), "has 5 channels"),
+        (torch.zeros(3, 0, 4), "it must hold pixels"),
+        (torch.zeros(5, 9, 9), "with 1 or 3 channels, got float32 (5, 9, 9)"),
         ({"words": 1}, "it has"),
         ((), "it is None"),
         (torch.zeros(3, 2, 900), "too long"),
@@ -179,7 +179,7 @@ def test_junk_is_refused_with_a_reason(junk: Any, reason: str | None) -> None:
         ((x for x in [1]), "can be read once alone"),
         ([], "is empty"),
         (torch.rand(3, 4, 4), r"pictures \(n, c, h, w\) are needed"),
-        (DataLoader(TensorDataset(torch.rand(2, 3, 4, 4))), r"loader\.dataset"),
+        (DataLoader(TensorDataset(torch.rand(2, 3, 4, 4)), sampler=WeightedRandomSampler([1, 1], 2)), r"loader\.dataset"),
         ({"a": 1}, "a folder, a list or a Dataset"),
     ],
 )
@@ -253,4 +253,4 @@ def test_a_range_beside_data_that_are_open_is_refused(tmp_path: Path) -> None:
 
 def test_whole_numbers_without_a_range_are_refused_with_the_way_out() -> None:
     (batch,) = open_data([torch.ones(3, 8, 8, dtype=torch.int64)]).batches(lambda picture: picture, 1)
-    assert "Say which numbers are black and white: range=(low, high)" in batch.refused[0].reason
+    assert "is torch.int64, whose white can be 1, 255 or the largest number" in batch.refused[0].reason

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
+from phosphene import read
 from phosphene.errors import PictureError
 from phosphene.pictures.libtiff import heard
-from phosphene.pictures.reading import quiet, read, read_file
+from phosphene.pictures.reading import quiet, read_file
 
 pytestmark = pytest.mark.skipif(not features.check("libtiff"), reason="this Pillow has no libtiff")
 

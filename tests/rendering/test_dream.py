@@ -365,7 +365,7 @@ def test_the_tile_is_never_smaller_than_the_network_s_own_size() -> None:
         ({"zoom_factor": 0.9}, "zoom_factor is 0.9; 1 to 100 is needed"),
         ({"seed": -1}, "seed is -1; 0 to"),
         ({"precision": "low"}, "precision 'low'; auto, full or half is needed"),
-        ({"guide": torch.ones(3, 8, 8)}, r"guide is torch.float32 \(3, 8, 8\); one picture"),
+        ({"guide": torch.ones(2, 3, 8, 8)}, r"guide must be one picture \(1, c, h, w\), got \(2, 3, 8, 8\)"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(robust: ph.Network, settings: dict[str, Any], said: str) -> None:
@@ -382,13 +382,13 @@ def test_more_frames_than_memory_holds_are_refused(robust: ph.Network) -> None:
     ("picture", "said"),
     [
         ("street.jpg", "picture 'street.jpg' is not there; a file is needed"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "photo is torch.uint8"),
-        (torch.zeros(2, 3, 8, 8), r"photo is torch.float32 \(2, 3, 8, 8\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.int32), "photo is torch.int32, whose white can be"),
+        (torch.zeros(2, 3, 8, 8), r"photo must be one picture \(1, c, h, w\), got \(2, 3, 8, 8\)"),
         (torch.zeros(1, 4, 8, 8), "the picture has 4 channels; the network takes 3"),
-        (torch.zeros(1, 3, 0, 8), "photo's height is 0; 1 to 8192 is needed"),
+        (torch.zeros(1, 3, 0, 8), "photo must hold pixels"),
         (torch.zeros(1, 3, 8, 9000), "photo's width is 9000; 1 to 8192 is needed"),
-        (torch.full((1, 3, 8, 8), 1.5), r"photo holds 1.5 to 1.5; numbers in \[0, 1\] are needed"),
-        (torch.full((1, 3, 8, 8), float("nan")), "photo holds nan to nan"),
+        (torch.full((1, 3, 8, 8), 1.5), r"photo reaches from 1.5 to 1.5; \[0, 1\] is needed"),
+        (torch.full((1, 3, 8, 8), float("nan")), "photo reaches from nan to nan; .* It holds NaN"),
     ],
 )
 def test_what_is_no_photograph_is_refused(robust: ph.Network, picture: Tensor, said: str) -> None:

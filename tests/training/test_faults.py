@@ -49,7 +49,7 @@ def trained(watch: Callback, **settings: Any) -> list[float]:
         (lambda net: ClassModels(net, targets=[]), "a list of classes"),
         (lambda net: ClassModels(net, steps=0), "steps is 0"),
         (lambda net: ph.training.Objectives(net, "channel:nowhere:1"), "no layer 'nowhere'"),
-        (lambda net: ph.training.Saliency(net, torch.rand(1, 3, 8, 8), "rad"), "no class 'rad'"),
+        (lambda net: ph.training.Saliency(net, torch.rand(1, 3, 8, 8), "rad"), "no class or objective 'rad'"),
         (lambda net: ph.training.Saliency(net, torch.rand(1, 3, 8, 8), method="nothing"), "no method 'nothing'"),
         (lambda net: any_of(small.watch(net)).budget(2), "budget is 2"),
         (lambda net: any_of(small.watch(net)).on_ranks("some"), "ranks 'some'"),

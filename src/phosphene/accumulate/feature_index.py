@@ -15,6 +15,7 @@ from ..ambient import shielded_methods
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network import addresses
 from ..network.network import Network
+from ..pictures.converting import Picture
 from ..pictures.data import Batch, Data, Refusal, misleading, nothing, open_data
 from ..results import door
 from ..results.neighbours import Neighbour, Neighbours, small, thumbnail
@@ -55,20 +56,22 @@ class FeatureIndex:
         metric: str = "cosine",
         batch: int = 32,
         range: tuple[float, float] | None = None,
+        normalised: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> FeatureIndex:
         """Run every picture through the network once and keep what `layer` gives.
 
-        data      a folder, a list, "hf:NAME", a Dataset, a tensor: what `pictures.data.open_data` takes. The id of a picture is
-                  its path, or item-7, and with #2 where it stands twice
+        data      a folder, a list, "hf:NAME", a Dataset, a DataLoader, a tensor, as `ph.examples` takes them. The id of a
+                  picture is its path, or item-7, and with #2 where it stands twice
         uri       a folder ("features.lance"), or one in an object store ("s3://bucket/features.lance") with its
                   storage_options, as LanceDB takes them
         layer     an address; maps are averaged over their places, of tokens the class token is taken, or their mean. None:
                   what the last linear layer reads, or stands nearest before it
         metric    cosine (1 − cosine of the angle) or l2 (Euclidean)
         range     the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `ph.read` takes it
+        normalised  whether tensors of the data set are normalised as the network's input is, which is undone
         progress  is told how many pictures are done
 
         A build that was interrupted or killed goes on where it stopped when it is called again with the same settings. Up to
@@ -76,7 +79,7 @@ class FeatureIndex:
         """
         check_extra()
         place = str(uri)
-        read = open_data(data, Path(place), net.preprocess.bands, range)
+        read = open_data(data, Path(place), net.preprocess.bands, range, net.preprocess.inverse if normalised else None)
         about = about_of(net, layer, metric) | {"data": read.identity}
         index = cls(net, _begun(place, about, overwrite, storage_options))
         store = index._store
@@ -116,16 +119,17 @@ class FeatureIndex:
         return not self._store.indexed
 
     @door.takes(photo=door.photo)
-    def vector(self, photo: Tensor) -> Tensor:
+    def vector(self, photo: Picture, *, normalised: bool = False) -> Tensor:
         """The features (d,) of a picture (1, c, h, w) in [0, 1]."""
         return self._features(fitted(self.net, photo))[0][0]
 
     @door.takes(photo=door.photo)
     def query(
         self,
-        photo: Tensor,
+        photo: Picture,
         k: int = 5,
         *,
+        normalised: bool = False,
         image: str = "query",
         exclude: Sequence[str] = (),
         pixels: bool = True,
@@ -173,10 +177,12 @@ class FeatureIndex:
         *,
         batch: int = 32,
         range: tuple[float, float] | None = None,
+        normalised: bool = False,
         progress: Progress | None = None,
     ) -> int:
         """Add pictures, or put them in the place of those with the same id; gives how many. One commit for some hundred."""
-        read = open_data(data, Path(self._store.uri), self.net.preprocess.bands, range)
+        undo = self.net.preprocess.inverse if normalised else None
+        read = open_data(data, Path(self._store.uri), self.net.preprocess.bands, range, undo)
         count = self._write(read, checks.whole("batch", batch, low=1), 0, progress, self._store.upsert)
         if not count:
             raise nothing(read, len(self.refused), self.refused)

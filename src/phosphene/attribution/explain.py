@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 from ..ambient import shielded
 from ..network.network import Network
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method, answer, find_method
-from ..results.question import Asked, Photos, Question
+from ..results.question import Asked, Question
 
 
 @shielded
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def explain(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     objective: Asked = None,
     *,
     method: str | Method = "saliency",
@@ -24,6 +25,7 @@ def explain(
     chunk: int | None = None,
     seed: int = 0,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> Heatmap:
     """Maps (b, h, w) of what in each picture drives an objective, raw and signed.
 

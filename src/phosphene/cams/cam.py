@@ -12,10 +12,11 @@ from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.network import Network
 from ..objectives.units import logit
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method, answer, find_method, told
-from ..results.question import Asked, Photos, Question
+from ..results.question import Asked, Question
 from .maps import OfLayer
 from .weights import Cam, likeliest
 
@@ -24,7 +25,7 @@ from .weights import Cam, likeliest
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none, layer=door.layers_or_none)
 def cam(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     objective: Asked = None,
     *,
     method: str | Method = "cam",
@@ -32,6 +33,7 @@ def cam(
     chunk: int | None = None,
     seed: int = 0,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> Heatmap:
     """Maps (b, h, w) of a layer's places, raw and signed, h and w those of the layer.
 

@@ -97,7 +97,7 @@ def dream(
     from ..results.dreamt import DreamFolder
     from .resuming import request_of, tell_resumed
 
-    request = {"objective": str(coerce(text).inlined()), **asked, **told}
+    request = {"objective": str(coerce(text, net.index).inlined()), **asked, **told}
     run = DreamFolder(
         out,
         command="dream",

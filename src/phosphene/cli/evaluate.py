@@ -68,7 +68,7 @@ def recognisability(
 def _class_models(folder: Path) -> tuple[Tensor, list[str]]:
     import torch
 
-    from ..pictures.reading import read
+    from ..pictures.converting import read
 
     try:
         items: list[dict[str, Any]] = json.loads((folder / "run.json").read_text("utf-8"))["items"]

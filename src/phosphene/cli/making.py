@@ -75,7 +75,7 @@ def make(
 
     if animate is not None:
         check_kind(animate)
-    wanted = list(dict.fromkeys(str(one) for text in objectives for one in several(text, _counter(net, size))))
+    wanted = list(dict.fromkeys(str(one) for text in objectives for one in several(text, _counter(net, size), net.index)))
     chosen = reduce(changed, settings, settle(net, recipe, size, steps=steps))
     frames = FRAMES if animate else 0
     model = net.identity()

@@ -69,7 +69,7 @@ def asked_of(net: Network, classes: Sequence[str] | None, objectives: Sequence[s
     from ..results.question import Question
 
     asked = [logit(told_name(net.classes, net.index(name))) for name in classes or ()]
-    asked += [one for text in objectives or () for one in several(text, net.channels)]
+    asked += [one for text in objectives or () for one in several(text, net.channels, net.index)]
     if asked:
         Question.of(net, net.preprocess.mean_picture(), asked)
     return list(dict.fromkeys(asked))

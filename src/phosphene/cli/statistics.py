@@ -71,7 +71,7 @@ def _of_layers(net: Network, model: str, layers: list[str] | None, folder: Path,
 
 def _pictures(folder: Path, used: list[Path], channels: int | None = None) -> Iterator[Tensor]:
     """Those that can be read; of the others is told."""
-    from ..pictures.reading import read
+    from ..pictures.converting import read
     from .making import progress_bar
 
     paths = sorted(path for path in folder.rglob("*") if path.is_file())

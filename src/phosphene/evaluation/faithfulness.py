@@ -12,8 +12,9 @@ from .. import checks
 from ..ambient import shielded
 from ..errors import RequestError
 from ..network.network import Network
+from ..pictures.converting import Pictures
 from ..results import door
-from ..results.question import Asked, Photos
+from ..results.question import Asked
 from ..seeding import stream
 from . import removal
 from .imputation import imputed
@@ -87,7 +88,7 @@ class Road:
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def insertion_deletion(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     maps: Map,
     objective: Asked = None,
     *,
@@ -98,6 +99,7 @@ def insertion_deletion(
     seed: int = 0,
     chunk: int | None = None,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> InsertionDeletion:
     """How fast the probability of a class falls as a map's largest places go, and rises as they come.
 
@@ -137,7 +139,7 @@ def curves(
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def average_drop(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     maps: Map,
     objective: Asked = None,
     *,
@@ -146,6 +148,7 @@ def average_drop(
     seed: int = 0,
     chunk: int | None = None,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> AverageDrop:
     """How much probability is lost where a picture is seen through its map, and whether it grows.
 
@@ -176,7 +179,7 @@ def drops(said: Judged, half: bool = False, smoothing: float = SMOOTHING) -> Ave
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def road(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     maps: Map,
     objective: Asked = None,
     *,
@@ -186,6 +189,7 @@ def road(
     seed: int = 0,
     chunk: int | None = None,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> Road:
     """Remove and debias: what the network says where a map's places are taken away and filled in from their surroundings.
 

@@ -16,9 +16,10 @@ from ..ambient import shielded
 from ..errors import ModelError
 from ..network.network import Network
 from ..pictures import overlay
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.method import Method
-from ..results.question import Asked, Photos, Question
+from ..results.question import Asked, Question
 from ..seeding import stream
 from .perturbed import copied, with_module
 from .removal import asked, method_of, worth
@@ -93,7 +94,7 @@ class Randomisation:
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def randomisation(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     objective: Asked = None,
     *,
     method: str | Method = "saliency",
@@ -101,6 +102,7 @@ def randomisation(
     seed: int = 0,
     chunk: int | None = None,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
 ) -> Randomisation:
     """Cascading randomisation: the maps again, with weights made random from the output layer down.
 

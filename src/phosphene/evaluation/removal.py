@@ -14,10 +14,11 @@ from ..network.network import Network
 from ..objectives.expression import Objective
 from ..objectives.units import probability
 from ..pictures import overlay
+from ..pictures.converting import Pictures
 from ..rendering.projections import Blur
 from ..results.heatmap import Heatmap
 from ..results.method import Method, find_method, maps_of
-from ..results.question import Asked, Photos, Question
+from ..results.question import Asked, Question
 from ..seeding import stream
 from .baseline import RandomMap
 
@@ -98,7 +99,7 @@ class Judged:
 
 
 def asked(
-    net: Network, photo: Photos, objective: Asked, images: Sequence[str] | None, seed: int, chunk: int | None
+    net: Network, photo: Pictures, objective: Asked, images: Sequence[str] | None, seed: int, chunk: int | None
 ) -> Question:
     """As `explain` asks, no gradient."""
     return Question.of(net, photo, objective, images=images, seed=seed, chunk=chunk)

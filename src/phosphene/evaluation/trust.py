@@ -15,10 +15,11 @@ from .. import checks
 from ..ambient import shielded
 from ..errors import Interrupted, ModelError, RequestError, shown
 from ..network.network import Network
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method
-from ..results.question import Asked, Photos, Question
+from ..results.question import Asked, Question
 from .baseline import RandomMap
 from .faithfulness import SHARES, STEPS, curves, drops, removed
 from .randomisation import Randomisation, compared, randomised
@@ -145,7 +146,7 @@ class Trust:
 @door.takes(net=door.network, photo=door.photos, objective=door.objectives_or_none)
 def trust(
     net: Network,
-    photo: Photos,
+    photo: Pictures,
     objective: Asked = None,
     *,
     methods: Sequence[str | Method] = ("saliency", "grad_cam"),
@@ -156,6 +157,7 @@ def trust(
     seed: int = 0,
     chunk: int | None = None,
     images: Sequence[str] | None = None,
+    normalised: bool = False,
     heatmaps: Sequence[Heatmap] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Trust:

@@ -18,7 +18,7 @@ from ..errors import Interrupted, RequestError, shown
 from ..network.grid import Grid
 from ..network.network import Network
 from ..objectives.expression import Objective
-from ..objectives.spec import parse
+from ..objectives.spec import Meant, parse
 from ..objectives.units import Channel, neuron
 from ..pictures.data import Data, Refusal, checked_shard, misleading, open_data
 from ..results import door
@@ -27,7 +27,7 @@ from .patches import NONE, Box, Fields, cut, original_box
 from .state import Entry, State
 from .units import Asked, Group, asked
 
-Wanted = Objective | str | Sequence[Objective | str]
+Wanted = Meant | Sequence[Meant]
 
 
 @shielded_methods
@@ -148,14 +148,16 @@ def examples(
     shard: tuple[int, int] = (0, 1),
     batch: int | None = None,
     range: tuple[float, float] | None = None,
+    normalised: bool = False,
     folder: str | Path | None = None,
     every: float = scanning.EVERY,
     on_batch: scanning.OnBatch | None = None,
 ) -> Examples:
     """The pictures of a data set that excite each objective most, and the patches of them that its unit saw.
 
-    data        a folder, "hf:NAME", a .csv or .parquet list of paths or URLs, a Dataset, a tensor (n, c, h, w); or Data.
-                Photographs are fitted as `net.preprocess.fit` does; what is no picture is counted and named
+    data        a folder, "hf:NAME", a .csv or .parquet list of paths or URLs, a Dataset, a DataLoader, a tensor (n, c, h, w);
+                or Data. Photographs are fitted as `net.preprocess.fit` does; what is no picture is counted and named. The
+                Normalize of a torchvision data set is undone, with a warning
     objectives  one or several, as objects or texts: channel("stage3.0", range(64)), "channel:stage3.0:*", several layers. A
                 channel is ranked by its largest value at any place, another objective by its value of the picture
     top, bottom how many of the largest and of the smallest are kept
@@ -163,6 +165,7 @@ def examples(
     shard       (i, n): only the items with index % n == i; `merged` joins the results in any order
     batch       pictures at once; as many as suit the device
     range       the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `ph.read` takes it
+    normalised  whether tensors of the data set are normalised as the network's input is, which is undone
     folder      where a checkpoint is kept, every so many seconds: after a kill the same call goes on there
 
     One pass, in inference mode, for any number of layers. Of equal values the item that comes first in the data stands first,
@@ -176,7 +179,7 @@ def examples(
     (torch.Size([2, 3]), torch.Size([2, 3, 4]), 3)
     """
     place = None if folder is None else checks.path("folder", folder)
-    source = open_data(data, place, net.preprocess.bands, range)
+    source = open_data(data, place, net.preprocess.bands, range, net.preprocess.inverse if normalised else None)
     which, of = checked_shard(shard)
     found = asked(net, objectives)
     settings = {

@@ -14,7 +14,7 @@ from ..network.layout import Layout
 from ..network.network import Network
 from ..objectives import units as kinds
 from ..objectives.expression import Objective
-from ..objectives.spec import coerce, several
+from ..objectives.spec import Meant, coerce, listed, several
 from ..results.question import fitted
 
 
@@ -62,10 +62,11 @@ class Asked:
         return None if at is None else (unit.address, *at)
 
 
-def asked(net: Network, objectives: Objective | str | Sequence[Objective | str]) -> Asked:
+def asked(net: Network, objectives: Meant | Sequence[Meant]) -> Asked:
     """What is to be ranked, checked against the network. Texts may name many units: channel:stage3.0:*."""
-    given = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
-    wanted = [one for text in given for one in (several(text, net.channels) if isinstance(text, str) else [coerce(text)])]
+    wanted: list[Objective] = []
+    for one in listed(objectives):
+        wanted += several(one, net.channels, net.index) if isinstance(one, str) else [coerce(one, net.index)]
     if not wanted:
         raise RequestError("no objectives; at least one is needed, such as channel:LAYER:*")
     resolved = dict.fromkeys(one.resolved(net.index, net.link) for one in wanted)
@@ -96,7 +97,7 @@ def _groups(objectives: Sequence[Objective], layouts: Mapping[str, Layout]) -> t
 
 def _features(net: Network, photo: Tensor | str, address: str) -> Tensor:
     from ..objectives.likeness import file_of
-    from ..pictures.reading import read
+    from ..pictures.converting import read
 
     picture = photo if isinstance(photo, Tensor) else read(file_of(photo), channels=net.preprocess.bands)
     return net.features(fitted(net, picture), address)

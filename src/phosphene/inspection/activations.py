@@ -12,6 +12,7 @@ from ..errors import ModelError, RequestError, shown
 from ..network import addresses
 from ..network.layout import last_of_each_size
 from ..network.network import Network
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.activations import Activations, ChannelMaps, Depth, sparsity
 from ..results.question import fitted
@@ -21,7 +22,12 @@ from ..results.record import Record, environment
 @shielded
 @door.takes(net=door.network, photo=door.photos, layer=door.layers_or_none)
 def activations(
-    net: Network, photo: Tensor, layer: str | Sequence[str] | None = None, *, image: str = "picture"
+    net: Network,
+    photo: Pictures,
+    layer: str | Sequence[str] | None = None,
+    *,
+    image: str = "picture",
+    normalised: bool = False,
 ) -> Activations:
     """All channels of one or several layers at a picture, raw, and how sparse the layers are along the depth.
 

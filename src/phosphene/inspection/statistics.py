@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from .. import checks
 from ..ambient import shielded
@@ -16,6 +17,7 @@ from ..errors import RequestError, shown
 from ..network.layout import Layout
 from ..network.network import Network
 from ..network.statistics import SILENT, Channels, Statistics
+from ..pictures.data import open_data
 from ..pictures.files import write_whole
 from ..results import door
 
@@ -35,15 +37,15 @@ class Measured(Statistics):
 
 @shielded
 @door.takes(net=door.network, layers=door.layers_or_none)
-def statistics(net: Network, photos: Iterable[Any], layers: str | Sequence[str] | None = None) -> Measured:
+def statistics(net: Network, photos: Any, layers: str | Sequence[str] | None = None, *, normalised: bool = False) -> Measured:
     """Mean and spread over photographs of each channel's mean and standard deviation over positions, layer by layer.
 
     `ph.Network(…, statistics=…)` takes what this gives or the file that `save` writes; the prior
     `layer_statistics`, and so the recipes `natural` and `natural-fast`, then use it. Labels are not needed. Networks with batch
     norms need none of this: these learned the like from the training data.
 
-    photos  tensors (1, c, h, w) in [0, 1], of any size, paths or images, at least 8, of what the network was trained for;
-            about 150 are enough
+    photos  at least 8 pictures of any size, of what the network was trained for, about 150 are enough: several of what
+            `ph.read` takes, a folder, a Dataset or a DataLoader
     layers  addresses; None: the normalisation layers, of networks without them the convolutions, else the linear layers
 
     >>> import phosphene as ph
@@ -54,7 +56,7 @@ def statistics(net: Network, photos: Iterable[Any], layers: str | Sequence[str] 
     layouts = _read(net, layers)
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {address: [] for address in layouts}
     count = 0
-    for some in _batches(net, photos):
+    for some in _batches(net, photos, normalised):
         count += len(some)
         with torch.inference_mode(False), torch.no_grad(), net.reading() as read:
             for address, given in read(some, layouts.keys()).items():
@@ -73,13 +75,17 @@ def statistics(net: Network, photos: Iterable[Any], layers: str | Sequence[str] 
     return Measured(found, f"{count} photographs")
 
 
-def _batches(net: Network, photos: Iterable[Any]) -> Iterator[Tensor]:
+def _batches(net: Network, photos: Any, normalised: bool) -> Iterator[Tensor]:
+    if isinstance(photos, Dataset | DataLoader) or (isinstance(photos, str | Path) and Path(photos).is_dir()):
+        data = open_data(photos, None, net.preprocess.bands, None, net.preprocess.inverse if normalised else None)
+        yield from (batch.pictures for batch in data.batches(net.preprocess.fit, AT_ONCE) if len(batch))
+        return
     waiting: list[Tensor] = []
     several: Any = [photos] if isinstance(photos, Tensor | str | Path) else photos
     if not isinstance(several, Iterable):
         raise RequestError(f"photos must be several pictures, got {shown(photos)}")
     for photo in several:
-        for one in door.photo("photos", photo, {"net": net}).split(1):
+        for one in door.photo("photos", photo, {"net": net, "normalised": normalised}).split(1):
             waiting.append(net.preprocess.fit(one))
             if len(waiting) == AT_ONCE:
                 yield torch.cat(waiting)

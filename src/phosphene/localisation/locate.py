@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..ambient import shielded
 from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
 from ..pictures import overlay
+from ..pictures.converting import Pictures
 from ..results import door
 from ..results.heatmap import Heatmap
 from .boxes import boxes_of, fitting, to_photo
@@ -33,12 +34,12 @@ LEAST = 0.1  # of the largest component's size: what is smaller is no further bo
 
 
 @shielded
-@door.takes(heatmap=door.heatmap)
+@door.takes(heatmap=door.heatmap, picture=door.photos_or_none)
 def locate(
     heatmap: Heatmap,
     method: Way = "consensus",
     *,
-    picture: Tensor | Sequence[Tensor] | None = None,
+    picture: Pictures | None = None,
     threshold: float | str = "otsu",
     most: int = 1,
     least: float = LEAST,
@@ -123,7 +124,7 @@ def peak(values: Tensor) -> Tensor:
     return torch.tensor([place % values.shape[1] + 0.5, place // values.shape[1] + 0.5])
 
 
-def _photos(heatmap: Heatmap, picture: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
+def _photos(heatmap: Heatmap, picture: Any) -> tuple[Tensor, ...]:
     """(c, h, w) of each map."""
     if picture is None:
         return tuple(heatmap.pictures)

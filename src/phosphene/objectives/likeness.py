@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeGuard
 
 from torch import Tensor
 
 from .. import checks
 from ..errors import RequestError, first_line, shown
+from ..pictures.converting import Picture, read
 from .direction import LEAST_COSINE
 from .expression import Activations, Layout, Objective, Shapes
 from .units import Plain, checked_address
@@ -22,7 +23,6 @@ LARGEST_BYTES = 512 << 20
 DIGITS = 16  # of the SHA-256 that pins a file in a record
 _PINNED = re.compile(rf"(.+)#([0-9a-f]{{{DIGITS}}})", re.DOTALL)
 POWER = 1.0  # of the cosine in a caricature
-Picture = Tensor | str | Path
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Likeness(Plain):
 def match(address: str, picture: Picture) -> Objective:
     """−‖φ(I) − φ0‖² / ‖φ0‖² at a layer, φ0 the features of a picture: 0 where they are the same.
 
-    picture: a tensor (1, c, h, w) in [0, 1], or a file; it is fitted to the size that is drawn.
+    picture: what `ph.read` takes, or a tensor (1, c, h, w) in [0, 1]; it is fitted to the size that is drawn.
     Rendering it inverts the features: what is drawn is all that the layer keeps of the picture.
     Source: Mahendran & Vedaldi 2015, equations 1 and 2.
     """
@@ -101,13 +101,18 @@ def caricature(address: str, picture: Picture, *, power: float = POWER) -> Objec
 
 def _likeness(kind: Literal["match", "caricature"], address: str, picture: Picture, power: float) -> Likeness:
     address = checked_address(address)
-    if isinstance(picture, Tensor):
-        if picture.ndim != 4 or len(picture) != 1 or not picture.is_floating_point():
-            raise RequestError(f"{kind} of a picture {tuple(picture.shape)}; floats (1, c, h, w) in [0, 1] are needed")
-        kept = picture.detach().cpu().float().clone()
+    if not isinstance(picture, str | Path) or "://" in str(picture):
+        kept = (picture.detach().float() if _is_batch(picture) else read(picture)).cpu().clone()
+        if len(kept) != 1:
+            raise RequestError(f"{kind} of a picture {tuple(kept.shape)}; one (1, c, h, w) is needed")
         digest = hashlib.sha256(repr(tuple(kept.shape)).encode() + kept.numpy().tobytes()).hexdigest()[:DIGITS]
         return Likeness(kind, address, digest, power, picture=kept)
     return Likeness(kind, address, _digest(str(picture)), power, source=str(picture))
+
+
+def _is_batch(picture: Picture) -> TypeGuard[Tensor]:
+    """Whether it is a tensor (b, c, h, w), of any number of channels; `read` knows of grey and colour alone."""
+    return isinstance(picture, Tensor) and picture.ndim == 4 and picture.is_floating_point()
 
 
 def _digest(source: str) -> str:

@@ -12,8 +12,10 @@ double quotes, as in JSON.
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from .. import registry
 from ..errors import RequestError, UnknownNameError, shown
@@ -21,6 +23,8 @@ from . import direction, likeness, units
 from .expression import Objective, Unit
 from .words import split, unquoted
 
+Meant = Objective | str | int  # what stands for an objective where the classes are known
+Index = Callable[[str | int], int]
 LONGEST = 1 << 20  # characters
 MOST_TERMS = 1 << 14  # of one text
 MOST = 4096  # units that one text may name
@@ -45,28 +49,60 @@ def parse(text: str, *, files: bool = True) -> Objective:
     return Objective(tuple(part for sign, term in terms for part in _term(sign, term.strip(), files)))
 
 
-def several(text: str, channels: Callable[[str], int]) -> list[Objective]:
+def several(text: str, channels: Callable[[str], int], index: Index | None = None) -> list[Objective]:
     """The objectives of a text that may name many: channel:LAYER:0-63, channel:LAYER:*, neuron:LAYER:0-9 (of features).
 
-    channels: how many an address has.
+    channels: how many an address has; index: as in `coerce`.
 
     >>> [str(o) for o in several("channel:stage1.0:0-1", lambda address: 32)]
     ['channel:stage1.0:0', 'channel:stage1.0:1']
     """
     kind, *parts = split(text.strip(), ":", 3)
     if kind not in ("channel", "neuron") or len(parts) != 2 or not (found := _MANY.fullmatch(parts[1])):
-        return [parse(text)]
+        return [coerce(text, index)]
     first, last = (int(found.group(i)) for i in (1, 2)) if found.group(1) else (0, channels(unquoted(parts[0])) - 1)
     if not 0 <= last - first < MOST:
         raise RequestError(f"objective {shown(text)} names {max(last - first + 1, 0)} units; 1 to {MOST} are needed")
     return [parse(f"{kind}:{parts[0]}:{i}") for i in range(first, last + 1)]
 
 
-def coerce(objective: Objective | str) -> Objective:
-    """An objective as it is, a text parsed."""
+def coerce(objective: Meant, index: Index | None = None) -> Objective:
+    """An objective as it is, a text parsed. index: of a network's classes, whose names and numbers then mean their logits.
+
+    A text that begins as an objective does is one, also where a class is called so.
+    """
     if isinstance(objective, Objective):
         return objective
-    return parse(objective)
+    if index is None or (isinstance(objective, str) and _KIND.match(objective)):
+        return parse(objective)  # type: ignore[arg-type]  # which refuses what is no text
+    if not isinstance(objective, str):
+        return units.logit(index(number(objective)))
+    try:
+        index(objective)
+    except UnknownNameError as error:
+        if ":" in objective:
+            parse(objective)  # whose error names the kinds of objectives
+        raise UnknownNameError("class or objective", objective, error.near, "an objective is written as logit:cat") from None
+    return units.typed(_target(objective), "logit")
+
+
+def number(value: Any) -> int:
+    """The whole number that an int, or an integer of NumPy or torch, is."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # the last two: a tensor of several numbers
+        pass
+    raise RequestError(f"objective must be one such as 'logit:cat', a class or its index, got {shown(value)}")
+
+
+def listed(objectives: Any) -> list[Meant]:
+    """One objective or several, as a list: a tensor or an array of class indices holds several."""
+    if isinstance(objectives, Objective | str):
+        return [objectives]
+    if callable(getattr(objectives, "tolist", None)):
+        objectives = objectives.tolist()
+    return list(objectives) if isinstance(objectives, Iterable) else [objectives]
 
 
 def _term(sign: str, text: str, files: bool) -> list[tuple[float, Unit]]:
@@ -170,3 +206,5 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Objective]]] = {
     "caricature": (2, 3, _caricature),
     "custom": (1, 1, _custom),
 }
+# What a text begins with that is an objective and no class.
+_KIND = re.compile(rf"\s*-?\s*([0-9.eE+-]+\s*\*\s*)?({'|'.join(_KINDS)}):")

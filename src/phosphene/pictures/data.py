@@ -215,15 +215,21 @@ _Outcome = tuple[Tensor, Label, tuple[int, ...], tuple[str, ...]] | str
 
 
 def open_data(
-    data: Any, out: Path | None = None, channels: int | None = None, range: tuple[float, float] | None = None
+    data: Any,
+    out: Path | None = None,
+    channels: int | None = None,
+    range: tuple[float, float] | None = None,
+    undo: Fit | None = None,
 ) -> Data:
     """The data that a path, a text or a Dataset means.
 
     data  a folder (one subfolder per class, or flat), "hf:NAME[?split=train]", a .csv, .tsv or .parquet list of paths or URLs
-          (a file or a URL itself), a map-style or iterable Dataset, a sequence of pictures, a tensor (n, c, h, w); or Data
+          (a file or a URL itself), a map-style or iterable Dataset, a DataLoader, a sequence of pictures, a tensor
+          (n, c, h, w); or Data. The Normalize of a torchvision data set is undone, with a warning
     out   a folder inside `data` that is not read, because results are written to it
     channels  so many bands of each file are read as they stand (`Preprocess.bands`); None: grey or colour
     range     the numbers that stand for 0 and 1 in pictures of 16 or 32 bits and in arrays, as `read` takes it
+    undo      what takes normalised tensors (b, c, h, w) back to pictures; None: they are pictures
     """
     from . import sources
 
@@ -231,7 +237,7 @@ def open_data(
         if range is not None:
             raise RequestError("range must be given where data is opened, got it beside a Data. Use open_data(…, range=…)")
         return data
-    reader = Reader(range, channels)
+    reader = Reader(range, channels, undo)
     if isinstance(data, str) and data.startswith("hf:"):
         return Data(sources.hugging_face(data.removeprefix("hf:"), reader), reader.range)
     if isinstance(data, str | Path):

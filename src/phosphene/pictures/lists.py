@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import ExtraError, PictureError, RequestError, first_line, shown
 from .data import Label
 from .reading import LARGEST_BYTES, Reader
+from .remote import fetched, is_url
 from .sources import LABELS, PICTURES, Files, identified
 
 PATHS = ("path", "file", "file_name", "filename", "filepath", "url", "uri", *PICTURES)
@@ -31,16 +32,12 @@ def listed(text: str, reader: Reader) -> Files:
     scheme, _, rest = text.partition("://")
     home = rest if scheme.lower() in HERE and "::" not in rest else text
     remote = is_url(home)
-    content = _bytes(home) if remote else _local(Path(home))
+    content = fetched(home, LARGEST_LIST) if remote else _local(Path(home))
     rows = _parquet(text, content) if text.lower().endswith(".parquet") else _csv(text, content)
     places, labels = _columns(text, rows)
     paths = [_whole(home, remote, place) for place in places]
     lines = [f"{p}\0{label}\n".encode(errors="replace") for p, label in zip(paths, labels, strict=True)]
-    return Files(text, paths, labels, *identified("list", lines), partial(_picture, home if remote else "", reader))
-
-
-def is_url(text: str) -> bool:
-    return "://" in text
+    return Files(text, paths, labels, *identified("list", lines), partial(picture_at, home if remote else "", reader))
 
 
 def _local(path: Path) -> bytes:
@@ -50,23 +47,6 @@ def _local(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RequestError(f"list {shown(str(path))} cannot be read: {error.strerror or first_line(error)}") from error
-
-
-def _bytes(url: str, limit: int = LARGEST_LIST) -> bytes:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise ExtraError(
-            f"{shown(url)} needs the package fsspec: pip install 'phosphene[data]' ({first_line(error)})"
-        ) from error
-    try:
-        with fsspec.open(url, "rb") as file:
-            content: bytes = file.read(limit + 1)
-    except Exception as error:  # whatever the file system behind it raises
-        raise RequestError(f"{shown(url)} cannot be read: {type(error).__name__}: {first_line(error)}") from error
-    if len(content) > limit:
-        raise RequestError(f"{shown(url)} has over {limit >> 20} MiB")
-    return content
 
 
 Rows = tuple[Sequence[str], Sequence[Sequence[Any]]]  # heads, columns
@@ -134,12 +114,12 @@ def _whole(name: str, remote: bool, place: str) -> str:
     return f"{name.rsplit('/', 1)[0]}/{place}"
 
 
-def _picture(home: str, reader: Reader, path: str, notes: list[str]) -> Tensor:
+def picture_at(home: str, reader: Reader, path: str, notes: list[str]) -> Tensor:
     """home: the URL of a list from elsewhere, or nothing."""
     if is_url(path):
         if home and not _elsewhere(path, home):
             raise PictureError(f"{shown(path)} is a file of this machine, which a list from elsewhere must not name")
-        return reader.stream(io.BytesIO(_bytes(path, LARGEST_BYTES)), shown(path), notes)
+        return reader.stream(io.BytesIO(fetched(path, LARGEST_BYTES)), shown(path), notes)
     if home:
         raise PictureError(f"{shown(path)} leaves the folder of its list; a path inside it is needed")
     return reader.file(path, notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .. import checks
-from ..ambient import shielded
 from ..errors import PictureError, RequestError, first_line, shown
 from . import bands
 from .libtiff import heard
@@ -32,6 +31,7 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError,
 
 
 Range = tuple[float, float]
+Undo = Callable[[Tensor], Tensor]  # a network's input -> pictures (b, c, h, w)
 DIM = 0.1  # a deep picture that uses less of its range is hardly meant so: 12 bits in 16 reach 0.062
 # What files of other kinds begin with, from a byte on.
 _OTHERS = (
@@ -58,28 +58,6 @@ _OTHERS = (
 )
 
 
-@shielded
-def read(path: str | Path, *, range: Range | None = None, channels: int | None = None) -> Tensor:
-    """A picture file as (1, c, h, w) float32 in [0, 1]: c is 1 for greyscale, else 3, or the bands of a .npy or TIFF file.
-
-    range     the numbers in the file that stand for 0 and 1, of pictures of 16 or 32 bits and of arrays: (0, 4095) for 12
-              bits in 16. None: all of the kind's whole numbers, (0, 255) or (0, 65535); real ones must be in [0, 1]. A
-              deep picture that then stays below a tenth gives a warning
-    channels  so many bands are read as they stand: four of RGBA for red, green, blue and near infrared, any number of a
-              TIFF (uncompressed, deflated, LZW or PackBits) or a .npy array (c, h, w) or (h, w, c)
-
-    "sample" is the picture that `ph.sample()` gives. The orientation in EXIF is obeyed, transparency is laid over white, 16
-    bits keep their depth, of an animation the first frame is taken. PictureError for what is no picture, is cut off, or is
-    larger than 178 megapixels or 512 MiB.
-    """
-    notes: list[str] = []
-    with quiet():
-        picture = read_file(path, range=range, channels=channels, notes=notes)
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    return picture
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Pillow warns of damage that it then repairs or raises for, and of sizes below our limit. For one thread alone."""
@@ -90,10 +68,14 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads many pictures in one way; range and channels are those of `read`. What may mislead goes into `notes`."""
+    """Reads many pictures in one way; range and channels are those of `read`. What may mislead goes into `notes`.
+
+    undo  what takes normalised tensors of a data set back to pictures (b, c, h, w)
+    """
 
     range: Range | None = None
     channels: int | None = None
+    undo: Undo | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", _limits(self.range))

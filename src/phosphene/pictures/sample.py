@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .reading import SAMPLE_FILE, read
+from ..ambient import shielded
+from .reading import SAMPLE_FILE, read_file
 
 
+@shielded
 def sample() -> Tensor:
     """A picture of a sailing boat on a lake, (1, 3, 480, 640) float32 in [0, 1].
 
@@ -16,4 +18,4 @@ def sample() -> Tensor:
     >>> sample().shape
     torch.Size([1, 3, 480, 640])
     """
-    return read(SAMPLE_FILE)
+    return read_file(SAMPLE_FILE)

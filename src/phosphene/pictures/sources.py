@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,8 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ExtraError, PictureError, RequestError, first_line, shown
+from . import bands
+from .converting import Converter
 from .data import Item, Label, Source
 from .reading import Reader
+from .torch_data import loaded, undoing
 
 Thunks = Iterator[tuple[int, str, Callable[[], Item]]]
 PICTURES = ("image", "img", "picture", "pixel_values", "jpg", "png", "webp")  # what datasets call them
@@ -105,6 +109,13 @@ def listed(text: str, reader: Reader) -> Files:
     return read_list(text, reader)
 
 
+def named(home: str, reader: Reader, path: str, notes: list[str]) -> Tensor:
+    """The picture at a path or URL; home: the URL of a list from elsewhere, which must not lead to files of this machine."""
+    from .lists import picture_at
+
+    return picture_at(home, reader, path, notes)
+
+
 @dataclass(frozen=True, eq=False)
 class MapStyle:
     """Anything with a length and items by index: a Dataset, a sequence, a tensor."""
@@ -158,15 +169,17 @@ class InOrder:
 
 
 def dataset(data: Any, reader: Reader) -> Source:
-    """A map-style or iterable Dataset, a sequence of pictures, or one tensor (n, c, h, w)."""
+    """A map-style or iterable Dataset, a DataLoader's, a sequence of pictures, or one tensor (n, c, h, w)."""
+    data = loaded(data)
+    undone = undoing(data)
+    if undone is not None:
+        reader = replace(reader, undo=undone)
     name = type(data).__name__
     classes = _classes(getattr(data, "classes", None))
     if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
         paths = [str(one) for one in data]
         lines = [f"{path}\0{_size(Path(path))}\n".encode(errors="surrogateescape") for path in paths]
-        return Files(name, paths, [None] * len(paths), *identified("paths", lines), reader.file)
-    if isinstance(data, torch.utils.data.DataLoader):
-        raise RequestError("data is a DataLoader; its Dataset is needed: loader.dataset")
+        return Files(name, paths, [None] * len(paths), *identified("paths", lines), partial(named, "", reader))
     if isinstance(data, Tensor) and data.ndim != 4:
         raise RequestError(f"data is a tensor {tuple(data.shape)}; pictures (n, c, h, w) are needed")
     in_order = isinstance(data, torch.utils.data.IterableDataset)
@@ -227,28 +240,24 @@ def item_of(given: Any, classes: Sequence[str] | None, reader: Reader) -> Item:
 
 
 def picture_of(given: Any, reader: Reader, notes: list[str]) -> Tensor:
-    if isinstance(given, Image.Image):
-        return reader.image(given, "of the data set", notes)
-    if isinstance(given, np.ndarray):
-        given = torch.from_numpy(np.ascontiguousarray(given))
-    if not isinstance(given, Tensor):
+    if reader.range is not None and isinstance(given, Tensor | np.ndarray):
+        return _in_range(given, reader, notes)
+    if not isinstance(given, Tensor | np.ndarray | Image.Image | bytes | io.IOBase):
         raise PictureError(f"it is {shown(given)}; a picture is needed: a PIL image, or a tensor (c, h, w)")
-    picture = given.detach().cpu()
-    if picture.ndim == 2:
-        picture = picture[None]
-    if picture.ndim == 3:
-        if picture.dtype == torch.uint8 and picture.shape[-1] in (1, 3) and picture.shape[0] not in (1, 3):
-            picture = picture.permute(2, 0, 1)
-        picture = picture[None]
-    if picture.ndim != 4 or len(picture) != 1:
+    undo = reader.undo if isinstance(given, Tensor | np.ndarray) else None
+    picture = Converter(reader.channels, undo=undo, range=reader.range, name="it").one(given, notes).cpu()
+    if len(picture) != 1:
+        raise PictureError(f"it holds {len(picture)} pictures; one (c, h, w) is needed")
+    return picture
+
+
+def _in_range(given: Tensor | bands.Array, reader: Reader, notes: list[str]) -> Tensor:
+    """Numbers of any kind, (c, h, w), (1, c, h, w) or (h, w), of which it is known what stands for black and white."""
+    picture = torch.as_tensor(given).detach().cpu()
+    picture = picture[0] if picture.ndim == 4 and len(picture) == 1 else picture[None] if picture.ndim == 2 else picture
+    if picture.ndim != 3:
         raise PictureError(f"it is {given.dtype} {tuple(given.shape)}; a picture (c, h, w) is needed")
-    if reader.range is not None:
-        array = (picture.float() if picture.is_floating_point() else picture)[0].numpy()
-        return reader.array(array, "of the data set", notes)
-    if not (picture.is_floating_point() or picture.dtype == torch.uint8):
-        what = f"{picture.dtype} {tuple(given.shape)}"
-        raise PictureError(f"it is {what}. Say which numbers are black and white: range=(low, high)")
-    return picture / 255 if picture.dtype == torch.uint8 else picture
+    return reader.array((picture.float() if picture.is_floating_point() else picture).numpy(), "of the data set", notes)
 
 
 def _label(label: Any, classes: Sequence[str] | None) -> Label:

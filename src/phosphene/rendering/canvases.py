@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import RequestError, shown
 from ..network.preprocess import Preprocess
-from ..pictures.reading import read
+from ..pictures.converting import read
 from ..seeding import stream
 
 STARTS = ("mean", "zeros", "noise")

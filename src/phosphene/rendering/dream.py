@@ -15,8 +15,9 @@ from ..network.network import Network
 from ..network.prepared import Precision
 from ..objectives.expression import Objective
 from ..objectives.likeness import Likeness
-from ..objectives.spec import coerce
+from ..objectives.spec import Meant, coerce
 from ..pictures.colour import picture_sha256
+from ..pictures.converting import Picture
 from ..results import door
 from ..results.dreamt import Dream
 from ..results.record import Record, environment
@@ -31,11 +32,11 @@ ZOOM = 1.04  # a frame; ditto 1.05
 
 
 @shielded
-@door.takes(net=door.network, photo=door.photos, objective=door.objectives)
+@door.takes(net=door.network, photo=door.photo, objective=door.objectives)
 def dream(
     net: Network,
-    photo: Tensor,
-    objective: Objective | str,
+    photo: Picture,
+    objective: Meant,
     *,
     octaves: int = OCTAVES,
     octave_scale: float = SCALE,
@@ -44,10 +45,11 @@ def dream(
     jitter: int = JITTER,
     tile: int | None = None,
     detail: float = 1.0,
-    guide: Tensor | None = None,
+    guide: Picture | None = None,
     zoom: int = 1,
     zoom_factor: float = ZOOM,
     seed: int = 0,
+    normalised: bool = False,
     precision: Precision = "auto",
     observers: Sequence[Observer] = (),
 ) -> Dream:
@@ -102,28 +104,25 @@ def _tile(net: Network, tile: int | None) -> int:
     return max(TILE, *net.preprocess.sides) if tile is None else tile
 
 
-def _resolved(net: Network, objective: Objective | str) -> Objective:
-    wanted = coerce(objective).resolved(net.index, net.link)
+def _resolved(net: Network, objective: Meant) -> Objective:
+    wanted = coerce(objective, net.index).resolved(net.index, net.link)
     for _, unit in wanted.terms:
         if isinstance(unit, Likeness):
             raise RequestError(f"objective {shown(str(unit))} compares whole pictures, a dream reads tiles; guide= is for that")
     return wanted.laid_out(net.layouts(wanted.reads))
 
 
-def _fitted(net: Network, picture: Tensor, name: str) -> Tensor:
+def _fitted(net: Network, picture: Picture, name: str) -> Tensor:
     """(1, channels of the network, h, w) float32, of its own size."""
-    if not isinstance(picture, Tensor) or not picture.is_floating_point() or picture.ndim != 4 or len(picture) != 1:
-        what = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else shown(picture)
-        raise RequestError(f"{name} is {what}; one picture (1, c, h, w) of floats in [0, 1] is needed, as ph.read gives it")
+    given = door.photo(name, picture, {"net": net})
+    if len(given) != 1:
+        raise RequestError(f"{name} must be one picture (1, c, h, w), got {tuple(given.shape)}")
     sides = tuple(
-        checks.whole(f"{name}'s {side}", picture.shape[axis], low=1, high=checks.LARGEST_SIDE)
+        checks.whole(f"{name}'s {side}", given.shape[axis], low=1, high=checks.LARGEST_SIDE)
         for side, axis in (("height", 2), ("width", 3))
     )
-    low, high = picture.aminmax()
-    if not (low >= 0 and high <= 1):  # also where it is NaN
-        raise RequestError(f"{name} holds {low:g} to {high:g}; numbers in [0, 1] are needed")
-    matched = net.preprocess.replace(size=sides, resize=None).fit(picture.detach().float())
-    return matched.clamp(0, 1)  # weighted sums of colours may pass 1 by a rounding
+    # Weighted sums of colours may pass 1 by a rounding.
+    return net.preprocess.replace(size=sides, resize=None).fit(given).clamp(0, 1)
 
 
 def _record(

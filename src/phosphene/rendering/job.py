@@ -19,9 +19,9 @@ from ..network.network import Network, Read
 from ..network.preprocess import Preprocess
 from ..objectives.expression import Objective, values
 from ..objectives.likeness import file_of
-from ..objectives.spec import coerce
+from ..objectives.spec import Meant, coerce
 from ..objectives.units import OUTPUT, ClassUnit
-from ..pictures.reading import read
+from ..pictures.converting import read
 from ..results.kinds import Item, Rendering
 from ..results.record import Record, environment
 from ..seeding import stream_seed
@@ -78,7 +78,7 @@ class Job:
     def of(
         cls,
         net: Network,
-        objectives: Sequence[Objective | str],
+        objectives: Sequence[Meant],
         recipe: Recipe,
         *,
         size: tuple[int, int],
@@ -92,7 +92,7 @@ class Job:
     ) -> Job:
         if not objectives:
             raise RequestError("no objectives; at least one is needed, as in logit:cat")
-        asked = [coerce(objective) for objective in objectives]
+        asked = [coerce(objective, net.index) for objective in objectives]
         reads = frozenset().union(*(one.reads for one in asked))
         if recipe.diversity:
             reads |= {_apart_at(recipe, together)}

@@ -11,7 +11,7 @@ from ..errors import Interrupted, RequestError, shown
 from ..network.compiling import Compile
 from ..network.network import Network, is_out_of_memory
 from ..network.prepared import Precision
-from ..objectives.expression import Objective
+from ..objectives.spec import Meant, listed
 from ..results import door
 from ..results.kinds import Rendering, join
 from .batches import Pace, TooLong
@@ -38,7 +38,7 @@ from .views import View
 )
 def render(
     net: Network,
-    objectives: Objective | str | Sequence[Objective | str],
+    objectives: Meant | Sequence[Meant],
     *,
     recipe: str | Recipe = "auto",
     size: int | tuple[int, int] | None = None,
@@ -140,7 +140,7 @@ def settle(net: Network, recipe: str | Recipe, size: int | tuple[int, int] | Non
 
 def stream_renderings(
     net: Network,
-    objectives: Objective | str | Sequence[Objective | str],
+    objectives: Meant | Sequence[Meant],
     recipe: Recipe,
     *,
     size: int | tuple[int, int] | None = None,
@@ -163,7 +163,7 @@ def stream_renderings(
     sha256  of the network, where it is known already
     seconds  that a batch may take, where no `batch` is given: the first steps are timed, and batches made smaller if need be
     """
-    several = [objectives] if isinstance(objectives, Objective | str) else list(objectives)
+    several = listed(objectives)
     if isinstance(seed, Sequence):
         own = [checks.seed(one) for one in seed]
         together = len(several) // max(len({str(one) for one in several}), 1)

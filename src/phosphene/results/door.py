@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-from PIL import Image
 from torch import Tensor, nn
 
 from .. import checks
@@ -24,7 +22,8 @@ from ..errors import RequestError, shown
 from ..network.load import load
 from ..network.network import Network
 from ..objectives.expression import Objective
-from ..pictures.reading import decoded, quiet, read_file
+from ..objectives.spec import Meant, listed
+from ..pictures.converting import Converter
 from .heatmap import Heatmap
 
 P = ParamSpec("P")
@@ -95,53 +94,60 @@ def networks(name: str, value: Any, arguments: Mapping[str, Any]) -> list[Networ
 
 
 def photos(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
-    """Tensors as they are; paths are read, PIL images and arrays of bytes (h, w, c) taken."""
-    net = arguments.get("net", getattr(arguments.get("self"), "net", None))
-    if isinstance(value, list | tuple):
-        if not value:
-            raise RequestError(f"{name} holds no pictures; at least one is needed")
-        return [_photo(name, one, net) for one in value]
-    return _photo(name, value, net)
-
-
-def _photo(name: str, value: Any, net: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, str | Path):
-        notes: list[str] = []
-        with quiet():
-            picture = read_file(value, channels=net.preprocess.bands if isinstance(net, Network) else None, notes=notes)
-        for note in notes:
-            warnings.warn(note, stacklevel=4)
-        return picture
-    if isinstance(value, Image.Image):
-        return decoded(value, name)
-    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and (value.ndim == 2 or value.shape[2:] in ((1,), (3,))):
-        return decoded(Image.fromarray(value.squeeze()), name)
-    what = f"an array {value.dtype} {value.shape}" if isinstance(value, np.ndarray) else shown(value)
-    raise RequestError(
-        f"{name} must be a float tensor (b, c, h, w) in [0, 1], a path (as ph.read takes it) or an image, got {what}. "
-        "torch.from_numpy(...) makes a tensor of an array"
-    )
+    """A tensor (b, c, h, w), or several for a list: of whatever holds pictures, see `pictures.converting`."""
+    notes: list[str] = []
+    found = converter(name, _net_of(arguments), arguments.get("normalised", False)).all_of(value, notes)
+    _warn(notes)
+    return found if isinstance(value, list | tuple) else found[0]
 
 
 def photo(name: str, value: Any, arguments: Mapping[str, Any]) -> Tensor:
-    """One tensor as it is; a path is read, a PIL image or an array of bytes (h, w, c) taken."""
-    return _photo(name, value, arguments.get("net", getattr(arguments.get("self"), "net", None)))
+    """One tensor (b, c, h, w) of whatever holds a picture."""
+    notes: list[str] = []
+    found = converter(name, _net_of(arguments), arguments.get("normalised", False)).one(value, notes)
+    _warn(notes)
+    return found
 
 
-def objectives(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
-    """Objectives and their texts."""
-    several = value if isinstance(value, list | tuple) else [value]
-    for one in several:
-        if not isinstance(one, str | Objective):
-            raise RequestError(f"{name} must be objectives such as ph.logit('cat') or 'logit:cat', got {shown(one)}")
+def photos_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
+    return None if value is None else photos(name, value, arguments)
+
+
+def converter(name: str, net: Network | None, normalised: object = False) -> Converter:
+    """What reads the pictures that a verb is given, for its network."""
+    if not isinstance(normalised, bool):
+        raise RequestError(f"normalised must be True or False, got {shown(normalised)}")
+    if net is None:
+        if normalised:
+            raise RequestError("normalised=True needs the network whose input it is")
+        return Converter(name=name)
+    preprocess = net.preprocess
+    return Converter(preprocess.channels, preprocess.bands, preprocess.inverse if normalised else None, name=name)
+
+
+def _net_of(arguments: Mapping[str, Any]) -> Network | None:
+    net = arguments.get("net", getattr(arguments.get("self"), "net", None))
+    return net if isinstance(net, Network) else None
+
+
+def _warn(notes: list[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=5)
+
+
+def objectives(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:
+    """Objectives and their texts; of a network's classes names and indices too, also as an array or a tensor of indices."""
+    for one in listed(value):
+        if not isinstance(one, str | Objective | int) or isinstance(one, bool):
+            raise RequestError(
+                f"{name} must be objectives such as ph.logit('cat') or 'logit:cat', or classes, got {shown(one)}"
+            )
     return value
 
 
-def objective_list(name: str, value: Any) -> list[Objective | str]:
+def objective_list(name: str, value: Any) -> list[Meant]:
     objectives(name, value, {})
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return listed(value)
 
 
 def objectives_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Any:

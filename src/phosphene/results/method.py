@@ -61,6 +61,21 @@ class Method:
         return {"name": self.name, **asdict(self)}
 
 
+# Names of methods that Captum has and Phosphene has not, without underscores -> what Captum calls them.
+CAPTUM = {
+    "lrp": "LRP",
+    "deeplift": "DeepLift",
+    "deepliftshap": "DeepLiftShap",
+    "gradientshap": "GradientShap",
+    "shap": "GradientShap",
+    "kernelshap": "KernelShap",
+    "lime": "Lime",
+    "featureablation": "FeatureAblation",
+    "shapley": "ShapleyValueSampling",
+    "shapleyvaluesampling": "ShapleyValueSampling",
+}
+
+
 @dataclass(frozen=True)
 class Sampled(Method):
     """A method that averages over samples of a picture."""
@@ -88,6 +103,8 @@ def _named(name: str) -> Method:
     if not isinstance(name, str) or not name:
         raise RequestError(f"method {shown(name)}; a name is needed, such as {', '.join(registry.names('methods')[:3])}")
     head, colon, tail = name.partition(":")
+    if head.lower().replace("_", "") in CAPTUM:
+        raise UnknownNameError("method", name, [f"captum:{CAPTUM[head.lower().replace('_', '')]}"], "Captum has it")
     make = registry.find("methods", head)
     needs_more = bool(getattr(make, "wants_name", False))
     if needs_more != bool(colon):

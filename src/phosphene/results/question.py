@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,19 +16,17 @@ from ..errors import RequestError, shown
 from ..network.network import Network, is_out_of_memory
 from ..objectives.expression import Objective, values
 from ..objectives.likeness import file_of
-from ..objectives.spec import coerce
+from ..objectives.spec import Meant, coerce, listed
 from ..objectives.units import OUTPUT, ClassUnit, logit
-from ..pictures.reading import read
+from ..pictures.converting import Converter, Pictures, read
 from ..seeding import stream_seed
 
 # Of all pictures that go through at once: 16 of 224 px on a CPU, 64 elsewhere. On a CPU 16 are a quarter quicker than 4 for
 # ResNet-50, and up to a quarter slower for MobileNetV2, which is quick.
 CPU_PIXELS, CHUNK_PIXELS = 810_000, 3_300_000
 LARGEST_CHUNK = 64
-_ROUNDING = 1e-4  # by which a picture may leave [0, 1]
 
-Photos = Tensor | Sequence[Tensor]
-Asked = Objective | str | Sequence[Objective | str] | None
+Asked = Meant | Sequence[Meant] | Tensor | np.ndarray[Any, Any] | None
 Job = TypeVar("Job")
 Part = TypeVar("Part")
 
@@ -53,7 +53,7 @@ class Question:
     def of(
         cls,
         net: Network,
-        photos: Photos,
+        photos: Pictures,
         objective: Asked = None,
         *,
         images: Sequence[str] | None = None,
@@ -67,7 +67,10 @@ class Question:
         with torch.inference_mode(False), torch.no_grad():
             pictures = fitted(net, photos)
             at_once = _chunk_for(pictures) if chunk is None else checks.whole("chunk", chunk, low=1)
-            asked = _likeliest(net, pictures, at_once) if objective is None else _several(objective)
+            if objective is None:
+                asked = _likeliest(net, pictures, at_once)
+            else:
+                asked = tuple(coerce(one, net.index) for one in listed(objective))
             pictures, asked, names = _paired(pictures, asked, _names(images, len(pictures)))
             # By identity: logit(1) and the text logit:1 are equal, yet may name two classes.
             found = {
@@ -146,25 +149,13 @@ class Question:
         return replace(self, asked=tuple(objectives), resolved=tuple(objectives))
 
 
-def fitted(net: Network, photos: Photos) -> Tensor:
-    """Photographs, one tensor or several of different sizes, as pictures (b, c, h, w) of the network's size on its device."""
-    several = [photos] if isinstance(photos, Tensor) or not isinstance(photos, Sequence) else list(photos)
-    if not several:
-        raise RequestError("no pictures; at least one (b, c, h, w) tensor in [0, 1] is needed")
-    return torch.cat([_fitted(net, photo) for photo in several])
-
-
-def _fitted(net: Network, photo: Tensor) -> Tensor:
-    if not isinstance(photo, Tensor) or not photo.is_floating_point() or photo.ndim != 4 or 0 in photo.shape:
-        what = f"{photo.dtype} {tuple(photo.shape)}" if isinstance(photo, Tensor) else shown(photo)
-        raise RequestError(f"pictures are {what}; a float tensor (b, c, h, w) in [0, 1] is needed")
-    own = photo.detach().to(net.device, torch.float32).clone()
-    low, high = float(own.min()), float(own.max())
-    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-        raise RequestError(
-            f"pictures reach from {low:.4g} to {high:.4g}; [0, 1] is needed: the photograph itself, not the network's input"
-        )
-    return net.preprocess.taken(own)
+def fitted(net: Network, photos: Pictures) -> Tensor:
+    """Photographs, one or several of different sizes, as pictures (b, c, h, w) of the network's size on its device."""
+    notes: list[str] = []
+    found = Converter(net.preprocess.channels, net.preprocess.bands, name="pictures").all_of(photos, notes)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return torch.cat([net.preprocess.taken(photo.to(net.device).clone()) for photo in found])
 
 
 def _chunk_for(pictures: Tensor) -> int:
@@ -175,10 +166,6 @@ def _chunk_for(pictures: Tensor) -> int:
 def _likeliest(net: Network, pictures: Tensor, at_once: int) -> tuple[Objective, ...]:
     scores = torch.cat([net.scores(some) for some in pictures.split(at_once)])
     return tuple(logit(int(index)) for index in scores.argmax(1))
-
-
-def _several(objective: Objective | str | Sequence[Objective | str]) -> tuple[Objective, ...]:
-    return tuple(coerce(o) for o in ([objective] if isinstance(objective, Objective | str) else objective))
 
 
 def _paired(

@@ -16,6 +16,7 @@ from ..inspection.activations import activations
 from ..inspection.filters import filters
 from ..network.network import Network
 from ..objectives.expression import Objective
+from ..objectives.spec import Meant
 from ..objectives.units import ClassUnit
 from ..pictures import contact_sheet
 from ..pictures.colour import image_of
@@ -95,13 +96,16 @@ class TopExamples(Callback):
         self,
         net: Network | nn.Module,
         data: Any,
-        objectives: Objective | str | Sequence[Objective | str],
+        objectives: Meant | Sequence[Meant],
         *,
         top: int = TOP,
+        normalised: bool = False,
         weights: Weights | None = None,
     ) -> None:
         super().__init__(net, weights=weights)
-        self._data, self._top = open_data(data, channels=self.net.preprocess.bands), checks.whole("top", top, low=1, high=100)
+        undo = self.net.preprocess.inverse if normalised else None
+        self._data = open_data(data, channels=self.net.preprocess.bands, undo=undo)
+        self._top = checks.whole("top", top, low=1, high=100)
         wanted = door.objective_list("objectives", objectives)
         self._objectives = [*asked(self.net, wanted).objectives]  # raises now what is wrong
 

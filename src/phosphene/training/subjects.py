@@ -13,13 +13,14 @@ from ..attribution.explain import explain
 from ..errors import RequestError, shown
 from ..network.network import Network
 from ..objectives.expression import Objective
-from ..objectives.spec import coerce
+from ..objectives.spec import Meant, coerce, listed
 from ..objectives.units import logit
+from ..pictures.converting import Pictures
 from ..rendering.recipe import Recipe
 from ..rendering.render import render, settle, stream_renderings
 from ..results import door
 from ..results.kinds import Rendering
-from ..results.question import Photos, Question
+from ..results.question import Question
 from .averaged import Weights
 from .callback import Callback
 from .moment import Moment, Shown
@@ -41,7 +42,7 @@ class Objectives(Callback):
     def __init__(
         self,
         net: Network | nn.Module,
-        objectives: Objective | str | Sequence[Objective | str],
+        objectives: Meant | Sequence[Meant],
         *,
         steps: int = STEPS,
         recipe: str | Recipe = "auto",
@@ -50,7 +51,7 @@ class Objectives(Callback):
         weights: Weights | None = None,
     ) -> None:
         super().__init__(net, weights=weights)
-        self.objectives = [coerce(one) for one in door.objective_list("objectives", objectives)]
+        self.objectives = [coerce(one, self.net.index) for one in door.objective_list("objectives", objectives)]
         self._recipe = settle(self.net, recipe, size, steps=checks.steps(steps))
         self._size, self._seed = size, checks.seed(seed)
         stream_renderings(self.net, self.objectives, self._recipe, size=size, seed=seed)  # raises now what is wrong
@@ -134,7 +135,7 @@ class Saliency(Callback):
     def __init__(
         self,
         net: Network | nn.Module,
-        pictures: Photos,
+        pictures: Pictures,
         targets: str | int | Objective | Sequence[str | int | Objective] | None = None,
         *,
         method: str = "saliency",
@@ -171,14 +172,7 @@ class Saliency(Callback):
         ]
 
     def _objectives(self, targets: Any) -> list[Objective]:
-        several = [targets] if isinstance(targets, str | int | Objective) else list(targets)
-        return [self._objective(one) for one in several]
-
-    def _objective(self, one: str | int | Objective) -> Objective:
-        """A class by name or index, else an objective or its text."""
-        if isinstance(one, Objective) or (isinstance(one, str) and ":" in one and one not in self.net.classes):
-            return coerce(one)
-        return logit(self.net.index(one))
+        return [coerce(one, self.net.index) for one in listed(targets)]
 
     def _first(self) -> Objective | None:
         return None if self._asked is None else self._asked[0]
