@@ -53,5 +53,5 @@ def test_a_module_without_values_is_refused() -> None:
 
 
 def test_a_preprocessing_that_is_none_is_refused() -> None:
-    with pytest.raises(RequestError, match="preprocess must be a Preprocess, got 'imagenet'"):
-        ph.Network(plain(), preprocess="imagenet")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=r"preprocess must be a ph.Preprocess.*, got 'photographs'"):
+        ph.Network(plain(), preprocess="photographs")

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
-from ..errors import PhospheneError, first_line
+from ..errors import PhospheneError, RequestError, first_line, shown
 from ..network.memory import kept
+from . import defaults
 from .activations import activations
 from .boxes import boxes
 from .class_model import class_model
@@ -90,8 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; gives the exit status: 0 done, 2 the request is wrong, 1 something failed or was interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    given = [one for one in given if one != "--debug"]
     try:
-        status = app([a for a in given if a != "--debug"], standalone_mode=False, prog_name="phosphene")
+        _refuse_several_models(given)
+        command = typer.main.get_command(app)
+        values = {} if not given or {"--help", "--version"} & set(given) else _default_map(command)
+        if len(given) == 1 and (model := values.get(given[0], {}).get("model")):
+            given = [*given, "-m", model]  # a command without arguments shows its help
+        status = command(given, standalone_mode=False, prog_name="phosphene", default_map=values)
         if status == _INTERRUPTED:
             raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
@@ -110,6 +118,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_out_of_memory(error):
             return _told(error, f"out of memory: {first_line(error)}; take a smaller --size or --batch", 1, debug)
         return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
+
+
+def _refuse_several_models(given: Sequence[str]) -> None:
+    """Of an option that is given twice the last counts; of networks that would be half of what was asked."""
+    named = [given[i + 1] for i, one in enumerate(given[:-1]) if one in ("-m", "--model")]
+    named += [one.partition("=")[2] for one in given if one.startswith("--model=")]
+    if len(named) > 1:
+        raise RequestError(
+            f"-m must name one network, got {len(named)}: {' and '.join(map(shown, named))}. Run the command for each"
+        )
+
+
+def _default_map(command: Any) -> dict[str, Any]:
+    """Defaults of options: those of phosphene.toml, the network also of the environment."""
+    found = defaults.read()
+    if found.note:
+        typer.echo(f"note: {found.note}", err=True)
+    commands = {name: one for name, one in command.commands.items() if name != "evaluate"}
+    evaluating = command.commands["evaluate"].commands
+    values: dict[str, Any] = found.of_commands(commands | {f"evaluate {name}": one for name, one in evaluating.items()})
+    if model := os.environ.get(defaults.VARIABLE) or found.model:
+        for one in values.values():
+            one.setdefault("model", model)
+    values["evaluate"] = {name: values.pop(f"evaluate {name}") for name in evaluating}
+    return values
 
 
 def _told(error: BaseException | None, text: str, status: int, debug: bool) -> int:

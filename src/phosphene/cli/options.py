@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import RequestError, shown
+from . import defaults
 
 if TYPE_CHECKING:
     from ..network.network import Network
@@ -23,7 +24,8 @@ Model = Annotated[
         metavar="REF",
         help="demo:standard, demo:robust, torchvision:NAME, timm:NAME, hf:ORG/NAME, package.module:factory, "
         "path/file.py:factory, gap-head:FILE or model.pt2; "
-        "then ?weights=FILE, ?weights=none, size=, mean=, std=, classes=FILE … joined by &.",
+        "then ?weights=FILE, ?weights=none, size=, mean=, std=, classes=FILE … joined by &; or a name in phosphene.toml. "
+        "Default: PHOSPHENE_MODEL, or phosphene.toml's model.",
     ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the pictures and run.json.")]
@@ -100,7 +102,10 @@ def opened(model: str, device: str | None) -> Network:
 
     from ..network.load import load
 
-    net = load(model, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    reference = defaults.read().reference(model)
+    if reference != model:
+        typer.echo(f"note: {model} is {reference}", err=True)
+    net = load(reference, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
     for note in net.notes:
         typer.echo(f"note: {note}", err=True)
     return net

@@ -105,6 +105,26 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, chose
     return tuple(notes)
 
 
+def head_of(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
+    """How many classes the head in a checkpoint has, where it differs from the module's in their number alone; else None.
+
+    All tensors that have another shape must differ in their first axis, from one number to one other: a head's weight and bias.
+    """
+    state = {_WRAPPERS.sub("", name).lstrip("."): tensor for name, tensor in state.items()}
+    changes: set[tuple[int, int]] = set()
+    for name, tensor in unwrapped(module).state_dict().items():
+        there = [other for key, other in state.items() if key == name or key.endswith(f".{name}")]
+        if not there:
+            return None
+        if any(other.shape == tensor.shape for other in there):
+            continue
+        other = there[0]
+        if other.ndim == 0 or other.ndim != tensor.ndim or other.shape[1:] != tensor.shape[1:]:
+            return None
+        changes.add((tensor.shape[0], other.shape[0]))
+    return changes.pop()[1] if len(changes) == 1 else None
+
+
 def _prefix(
     module: nn.Module,
     state: Mapping[str, Tensor],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import torch
+from torch import Tensor
 
 from .. import checks, registry
 from ..ambient import shielded
@@ -21,13 +23,16 @@ from .network import Network
 from .opened import Opened, Request
 from .preprocess import Preprocess
 from .sources import code, exported
+from .transforms import IMAGENET_MEAN, IMAGENET_STD
 
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 _NUMBERS = ("size", "mean", "std", "range")
 _WHOLES = ("channels", "resize")
 _WORDS = ("order", "layout", "interpolation")
+_HEADED = ("torchvision", "timm")  # sources that make a network with a head of any number of classes
+MOST_CLASSES = 1_000_000
 _NAMING = ("gap-head",)  # sources whose name is a file, which names another network in turn
-OPTIONS = ("classes", "multilabel", "seed", "state", "statistics", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
+OPTIONS = ("classes", "multilabel", "num_classes", "seed", "state", "statistics", "weights", *_NUMBERS, *_WHOLES, *_WORDS)
 LARGEST_CLASS_FILE = 16 << 20  # bytes
 
 
@@ -93,8 +98,10 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
 
     After ?, joined by &: weights=FILE (.safetensors, or a pickle of tensors alone), weights=none for random ones (seed=K),
     weights=TAG as the source names it; state=PREFIX where the file holds several sets of weights (state=teacher);
-    size=H or H,W  mean=  std=  range=LOW,HIGH  channels=  order=bgr  layout=bhwc  resize=  interpolation=
-    classes=FILE (.json, or one name a line)  multilabel=1 (labels that may hold together)
+    num_classes=K for a head of K classes, of torchvision: and timm: (default: as many as the head in weights=FILE has)
+    size=H or H,W or HxW  mean=  std=  (mean=imagenet sets both)  range=LOW,HIGH  channels=  order=bgr  layout=bhwc
+    resize=  interpolation=
+    classes=FILE (.json, or one name a line) or classes=FOLDER (of an ImageFolder)  multilabel=1 (labels that may hold together)
     statistics=FILE (of layers, as `phosphene statistics -m` writes them).
     In a file's name + stays +, and %XX is the byte it means: %26 for &, %25 for %.
     What the reference says wins over the source, that over what a safetensors file says of itself.
@@ -106,11 +113,12 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
     weights = parts.options.get("weights")
     file = weights if weights is not None and _is_file(weights) else None
     seed = checks.seed(_whole("seed", parts.options.get("seed", "0")))
+    state = checkpoint.read_all(file) if file else {}
     with private_rng(stream_seed(seed, "weights")):
-        opened = _open(parts, "none" if file else weights)
+        opened = _opened(parts, "none" if file else weights, state)
     preprocess, classes, notes = dict(opened.preprocess or {}), opened.classes, opened.notes
     if file:
-        state, chosen = checkpoint.read_all(file), parts.options.get("state")
+        chosen = parts.options.get("state")
         notes = (*notes, *checkpoint.load_into(opened.module, state, Path(file).name, chosen))
         preprocess, classes = _told_by(opened, file, preprocess)
     elif "state" in parts.options:
@@ -133,8 +141,11 @@ def load(reference: str, *, device: str | torch.device | None = None) -> Network
 
 
 def read_classes(path: str) -> tuple[str, ...]:
-    """Class names from a JSON list, a JSON object from indices to names, or a text file with one name a line."""
+    """Class names from a JSON list, a JSON object from indices to names, a text file with one name a line, or a folder whose
+    sub-folders are called as the classes, in torchvision's ImageFolder's order."""
     file = Path(path)
+    if os.path.isdir(path):  # unlike pathlib it takes any text
+        return _folders(file)
     try:
         if file.stat().st_size > LARGEST_CLASS_FILE:
             raise RequestError(f"classes file {shown(path)} is over {LARGEST_CLASS_FILE >> 20} MiB")
@@ -151,10 +162,39 @@ def read_classes(path: str) -> tuple[str, ...]:
     return tuple(content)
 
 
-def _open(parts: Reference, weights: str | None) -> Opened:
-    if parts.source:
-        opened: Opened = registry.find("sources", parts.source)(Request(parts.name, weights))
+def _opened(parts: Reference, weights: str | None, state: Mapping[str, Tensor]) -> Opened:
+    """The network with a head of as many classes as the reference says, or else as the checkpoint's head has."""
+    told = parts.options.get("num_classes")
+    if told is not None:
+        return _open(parts, weights, checks.whole("num_classes", _whole("num_classes", told), low=1, high=MOST_CLASSES))
+    opened = _open(parts, weights)
+    if parts.source not in _HEADED or not state:
         return opened
+    classes = checkpoint.head_of(opened.module, state)
+    if classes is None:
+        return opened
+    note = f"the head has the {classes} classes of the checkpoint"
+    return replace(_open(parts, weights, classes), notes=(*opened.notes, note))
+
+
+def _folders(place: Path) -> tuple[str, ...]:
+    """Sorted as ImageFolder sorts them."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+    except OSError as error:
+        raise RequestError(f"classes folder {shown(str(place))} cannot be read: {first_line(error)}") from error
+    if not names:
+        raise RequestError(f"classes folder {shown(str(place))} holds no folders; one for each class is needed")
+    return tuple(names)
+
+
+def _open(parts: Reference, weights: str | None, classes: int | None = None) -> Opened:
+    if classes is not None and parts.source not in _HEADED:
+        raise RequestError(f"num_classes is of {' and '.join(f'{one}:NAME' for one in _HEADED)} alone")
+    if parts.source:
+        opened: Opened = registry.find("sources", parts.source)(Request(parts.name, weights, classes))
+        return opened
+    _refuse_bare_file(parts.name)
     if parts.name.endswith(".pt2"):
         return exported.open_export(parts.name)
     if weights not in (None, "none"):
@@ -184,11 +224,18 @@ def _stated(options: dict[str, str]) -> dict[str, Any]:
         if key in options:
             stated[key] = _whole(key, options[key])
     for key in _NUMBERS:
-        if key in options:
+        if options.get(key) == "imagenet" and key in ("mean", "std"):
+            stated |= {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        elif key in options:
             one = _whole if key == "size" else _real
-            numbers = tuple(one(key, text) for text in options[key].split(","))
+            numbers = tuple(one(key, text) for text in _sides(key, options[key]).split(","))
             stated[key] = numbers[0] if len(numbers) == 1 else numbers
     return stated
+
+
+def _sides(key: str, text: str) -> str:
+    """256x341 as the command line's --size has it, for 256,341."""
+    return text.lower().replace("x", ",") if key == "size" else text
 
 
 def _half_known(known: dict[str, Any]) -> Preprocess | None:
@@ -223,3 +270,21 @@ def _moved(module: torch.nn.Module, device: str | torch.device) -> torch.nn.Modu
         return module.to(torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise RequestError(f"device {shown(str(device))} cannot be used: {first_line(error)}") from error
+
+
+def _refuse_bare_file(name: str) -> None:
+    """Of weights and of Python files alone, which are no references yet: say which is meant."""
+    if ":" in name or not os.path.isfile(name) or name.endswith(".pt2"):
+        return
+    if name.endswith(".py"):
+        made = code.factories(Path(name))
+        which = (
+            f"it defines {', '.join(made[:5])}; give {name}:{made[0]}"
+            if made
+            else "name a function in it that makes the network"
+        )
+        raise ModelError(f"{shown(name)} is Python code; {which}")
+    raise ModelError(
+        f"{shown(name)} is a file of weights, which need their architecture: torchvision:NAME?weights={name}, "
+        f"timm:NAME?weights={name} or path/file.py:factory?weights={name}"
+    )

@@ -23,6 +23,7 @@ from .layout import Layout, Layouts, Shapes
 from .preprocess import Preprocess
 from .sources import transformers
 from .statistics import Statistics, batch_norm_places, check_channels, of_batch_norms, read_statistics
+from .transforms import Assumption, assumption_of, preprocess_of
 
 NO_GRADIENT = (
     "no gradient reaches the image: the objective does not depend on it, or forward cuts it (detach, no_grad, integer or "
@@ -30,8 +31,6 @@ NO_GRADIENT = (
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
-_PROCESSOR = "no preprocessing was given: that of the image processor's file beside the weights was taken"
-_AS_THEY_ARE = "no preprocessing was given: pictures in [0, 1] go in as they are"
 Changes = Mapping[str, probe.Change]
 Runs = dict[str, list[tuple[int, ...]]]  # the shapes that a path gives, run by run
 
@@ -51,9 +50,11 @@ class Network:
     Several threads may ask one Network at once: passes through it take turns. It can be pickled and copied.
 
     module      any nn.Module that takes one batch of pictures; DataParallel and compiled modules are unwrapped
-    preprocess  what stands between pictures and the module; None: that of the image processor beside the weights of a
-                Hugging Face network; of another network pictures in [0, 1] go in as they are, the number of channels is the
-                first convolution's, the size the first of 224, 32, 28, 64, 96, 299 that runs (see `notes`)
+    preprocess  what stands between pictures and the module: a Preprocess, torchvision's `weights.transforms()` or a Compose, a
+                timm data configuration, an image processor of transformers, or "imagenet". None: what the module of one of
+                these libraries says itself, of torchvision ImageNet's mean and std; of another module pictures in [0, 1] go
+                in as they are. The number of channels is then the first convolution's, the size the first of 224, 32, 28,
+                64, 96, 299 that runs. `notes` say what was assumed
     classes     names in the order of the scores; None: those of a Hugging Face network's `config.id2label`, else "0", "1", …
     output      picks the (b, classes) tensor out of what the module returns, where that is not plain
     batch       the only batch size that the module takes, for exports that fixed one
@@ -67,7 +68,7 @@ class Network:
     def __init__(
         self,
         module: nn.Module,
-        preprocess: Preprocess | None = None,
+        preprocess: Preprocess | Any | None = None,
         classes: Sequence[str] | None = None,
         *,
         output: outputs.Pick | None = None,
@@ -79,10 +80,7 @@ class Network:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise RequestError(f"a network is {shown(module)}; a torch.nn.Module is needed")
-        if preprocess is not None and not isinstance(preprocess, Preprocess):
-            raise RequestError(
-                f"preprocess must be a Preprocess, got {shown(preprocess)}. Pass ph.Preprocess(size=224, mean=(…), std=(…))"
-            )
+        known = None if preprocess is None else preprocess_of(preprocess)
         self.module = addresses.unwrapped(module)
         self.name = name or type(self.module).__name__
         self.batch = None if batch is None else checks.whole("batch", batch, low=1)
@@ -95,15 +93,14 @@ class Network:
         self._norms: tuple[object, dict[str, str]] | None = None  # of `statistics`
         self._check_weights()
         self._begin()
-        own = None if preprocess else transformers.preprocessing(self.module)
-        assumed = [] if preprocess else [_PROCESSOR if own and "resize" in own else _AS_THEY_ARE]
-        if own:
-            preprocess = Preprocess.from_dict(own)
+        assumption = Assumption() if known else assumption_of(self.module)
+        assumed = [assumption.note] if assumption.note else []
+        known = known or assumption.preprocess
         self.reentrant = False
-        self.preprocess, runs, scores = self._first_run(preprocess)
+        self.preprocess, runs, scores = self._first_run(known, assumption.numbers)
         self._calls = {path: len(shapes) for path, shapes in runs.items()}
         alone: Runs = {}
-        if not preprocess:
+        if known is None:
             assumed.append(f"no size was given: {self.preprocess.height} px was assumed, the first that runs")
         self.classes = self._names(classes, scores.shape[1])
         self._width = len(self.classes)
@@ -115,6 +112,7 @@ class Network:
         self._layouts = Layouts(
             self.module, self._calls, self.preprocess.sides, self.batch or 2, _by_address(runs), _by_address(alone)
         )
+        self.assumed = tuple(assumed)
         self.notes = (*notes, *assumed, *more, *self._ending_note())
         self._statistics = None if statistics is None else self._measured(statistics)
 
@@ -476,14 +474,14 @@ class Network:
                 raise
             raise ModelError(f"{self.name} does not run on pictures {shape}: {first_line(error)}") from error
 
-    def _first_run(self, preprocess: Preprocess | None) -> tuple[Preprocess, Runs, Tensor]:
+    def _first_run(self, preprocess: Preprocess | None, numbers: Mapping[str, Any]) -> tuple[Preprocess, Runs, Tensor]:
         if preprocess is not None:
             return self._tried(preprocess)
         channels = _first_channels(self.module)
         refused: ModelError | None = None
         for side in LIKELY_SIZES:
             try:
-                return self._tried(Preprocess(size=side, channels=channels))
+                return self._tried(Preprocess(size=side, channels=channels, **numbers))
             except OutputError:
                 raise
             except ModelError as error:

@@ -13,10 +13,14 @@ from .outputs import Pick
 
 @dataclass(frozen=True)
 class Request:
-    """name: what stands behind `source:`; weights: None the source's own, "none" random ones, or a tag the source knows."""
+    """name: what stands behind `source:`; weights: None the source's own, "none" random ones, or a tag the source knows.
+
+    classes: how many scores a new head is to give; None: as many as the source's own.
+    """
 
     name: str
     weights: str | None = None
+    classes: int | None = None
 
 
 @dataclass(frozen=True)

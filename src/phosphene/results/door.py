@@ -62,11 +62,15 @@ def network(name: str, value: Any, _arguments: Mapping[str, Any]) -> Network:
     if isinstance(value, str | Path):
         return load(str(value))
     if isinstance(value, nn.Module):
-        raise RequestError(
-            f"{name} must be a Network, got the module {type(value).__name__}. "
-            "Wrap it: ph.Network(module, ph.Preprocess(size=224, mean=…, std=…), classes)"
-        )
-    raise RequestError(f"{name} must be a Network or a reference such as 'torchvision:resnet50', got {shown(value)}")
+        return _wrapped(value)
+    raise RequestError(f"{name} must be a Network, a module or a reference such as 'torchvision:resnet50', got {shown(value)}")
+
+
+def _wrapped(module: nn.Module) -> Network:
+    """The Network of a module, with a warning of what was assumed."""
+    net = Network(module)
+    _warn([f"{net.name}: {'; '.join(net.assumed)}. Pass ph.Network(module, preprocess=…, classes=…) to say otherwise"])
+    return net
 
 
 def network_or_none(name: str, value: Any, arguments: Mapping[str, Any]) -> Network | None:

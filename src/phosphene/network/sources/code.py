@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from ... import registry
 from ...errors import ModelError, UnknownNameError, first_line, shown
 from ..opened import Opened
 
+LARGEST_CODE = 4 << 20  # bytes of a file that is looked through
 _HOW = "package.module:factory or path/file.py:factory is needed"
 
 
@@ -31,6 +33,24 @@ def open_factory(name: str) -> Opened:
         raise ModelError(f"model {shown(name)}; {_HOW}")
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place, name)
     return Opened(_made(_attribute(module, attribute, place), name))
+
+
+def factories(path: Path) -> list[str]:
+    """Functions without required arguments and networks that a file defines, read without running it."""
+    try:
+        tree = ast.parse(path.read_bytes()[:LARGEST_CODE])
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [node.name for node in tree.body if _is_factory(node)]  # type: ignore[attr-defined]
+
+
+def _is_factory(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ClassDef):
+        return any("Module" in ast.unparse(base) for base in node.bases)
+    if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+        return False
+    arguments = node.args
+    return len(arguments.posonlyargs) + len(arguments.args) == len(arguments.defaults)
 
 
 def _examples() -> list[str]:

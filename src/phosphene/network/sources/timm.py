@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ExtraError, ModelError, RequestError, UnknownNameError, WeightsError, first_line
@@ -16,13 +18,14 @@ def load_timm(request: Request) -> Opened:
     if not timm.is_model(request.name.partition(".")[0]):
         raise UnknownNameError("timm network", request.name, timm.list_models())
     try:
-        module = timm.create_model(request.name, pretrained=request.weights is None)
+        head = {} if request.classes is None else {"num_classes": request.classes}
+        module = timm.create_model(request.name, pretrained=request.weights is None, **head)
     except (OSError, RuntimeError, ImportError, KeyError, ValueError, TypeError) as error:
         kind = WeightsError if request.weights is None else ModelError
         raise kind(
             f"timm:{request.name} cannot be had ({first_line(error)}); offline, give ?weights=FILE or ?weights=none"
         ) from error
-    return Opened(module, _preprocess(timm, module), _classes(timm, module))
+    return Opened(module, settings(timm.data.resolve_data_config({}, model=module)), None if head else _classes(timm, module))
 
 
 def _timm() -> Any:
@@ -38,8 +41,8 @@ def _timm() -> Any:
     return timm
 
 
-def _preprocess(timm: Any, module: Any) -> dict[str, Any]:
-    config = timm.data.resolve_data_config({}, model=module)
+def settings(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """Keyword arguments of Preprocess for a data configuration, or for a network's `pretrained_cfg`."""
     channels, height, width = config["input_size"]
     share = float(config.get("crop_pct") or 1.0)
     mode = config.get("interpolation")
@@ -51,6 +54,14 @@ def _preprocess(timm: Any, module: Any) -> dict[str, Any]:
         "std": tuple(config["std"]),
         "interpolation": mode if mode in ("nearest", "bilinear", "bicubic") else "bicubic",
     }
+
+
+def preprocessing(module: Any) -> dict[str, Any] | None:
+    """The same for a network of timm's; None for any other."""
+    config = getattr(module, "pretrained_cfg", None)
+    if "timm" not in sys.modules or not isinstance(config, Mapping) or not {"input_size", "mean", "std"} <= set(config):
+        return None
+    return settings(config)
 
 
 def _classes(timm: Any, module: Any) -> list[str] | None:

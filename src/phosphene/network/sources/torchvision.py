@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ExtraError, ModelError, UnknownNameError, WeightsError, first_line
+from ...errors import ExtraError, ModelError, RequestError, UnknownNameError, WeightsError, first_line
 from ..opened import Opened, Request
 
 
@@ -23,8 +23,11 @@ def load_torchvision(request: Request) -> Opened:
         weights = tags[request.weights]
     else:
         raise UnknownNameError("weights", request.weights, [*tags.__members__, "none"])
-    module = _made(models, request.name, None if request.weights == "none" else weights)
-    return Opened(module, _preprocess(weights), weights.meta.get("categories") if weights else None)
+    if request.classes is not None and request.weights != "none":
+        raise RequestError("classes of a new head need ?weights=none or a file; torchvision's own weights have theirs")
+    module = _made(models, request.name, None if request.weights == "none" else weights, request.classes)
+    categories = weights.meta.get("categories") if weights and request.classes is None else None
+    return Opened(module, _preprocess(weights), categories)
 
 
 _TASKS = {
@@ -64,11 +67,13 @@ def _models() -> Any:
     return models
 
 
-def _made(models: Any, name: str, weights: Any) -> Any:
+def _made(models: Any, name: str, weights: Any, classes: int | None) -> Any:
     # These two change their input themselves when weights are asked for by tag; the Preprocess does it here.
-    own = {"transform_input": False} if name in ("googlenet", "inception_v3") else {}
+    own: dict[str, Any] = {"transform_input": False} if name in ("googlenet", "inception_v3") else {}
     if own and weights is None:
         own["init_weights"] = True  # as it is without a word, but without the warning that this may change
+    if classes is not None:
+        own["num_classes"] = classes
     try:
         return models.get_model(name, weights=weights, **own)
     except (OSError, RuntimeError) as error:

@@ -70,6 +70,11 @@ def _preprocess(name: str, config: Any, **how: Any) -> dict[str, Any] | None:
     except (OSError, ValueError, ImportError):
         side = getattr(config, "image_size", None)
         return {"size": side, "channels": int(getattr(config, "num_channels", 3))} if side else None
+    return settings(said, int(getattr(config, "num_channels", 3)))
+
+
+def settings(said: dict[str, Any], channels: int = 3) -> dict[str, Any]:
+    """Keyword arguments of Preprocess for what an image processor says of itself."""
     size, crop = _sides(said.get("size")), _sides(said.get("crop_size"))
     cropped = crop if said.get("do_center_crop") and crop else None
     normal = said.get("do_normalize", True)
@@ -77,7 +82,7 @@ def _preprocess(name: str, config: Any, **how: Any) -> dict[str, Any] | None:
     found: dict[str, Any] = {
         "size": side,
         "resize": _resize(size, bool(cropped), said.get("crop_pct")),
-        "channels": int(getattr(config, "num_channels", 3)),
+        "channels": channels,
         "interpolation": _RESAMPLING.get(said.get("resample", 2), "bilinear"),
     }
     if normal and "image_mean" in said:
