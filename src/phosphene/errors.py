@@ -22,11 +22,14 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
 # How the system and the libraries that write say that the disk is full or fails.
 _DISK = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)), "disk is full", "disk I/O error")
+DEBUG = "PHOSPHENE_DEBUG"  # a variable of the environment
+_PACKAGE = os.path.dirname(__file__) + os.sep
 SHOWN = 60  # characters of a given value that an error repeats
 
 
@@ -34,6 +37,15 @@ class PhospheneError(Exception):
     """The root: `except PhospheneError` catches whatever this package raises on purpose."""
 
     status = 2
+
+    def _render_traceback_(self) -> list[str]:
+        """As IPython shows the error: the user's own line and the sentence; all of it where PHOSPHENE_DEBUG is set."""
+        if os.environ.get(DEBUG):
+            return "".join(traceback.format_exception(self)).splitlines()
+        frames = traceback.extract_tb(self.__traceback__)
+        ours = [i for i, frame in enumerate(frames) if frame.filename.startswith(_PACKAGE)]
+        line = [f"line {frames[ours[0] - 1].lineno}: {frames[ours[0] - 1].line}"] if ours and ours[0] else []
+        return [*line, f"{type(self).__name__}: {self}"]
 
 
 class RequestError(PhospheneError, ValueError):

@@ -12,7 +12,11 @@ from PIL import Image
 from torch import nn
 
 from phosphene import Network
+from phosphene.pictures.colour import image_of
+from phosphene.pictures.sample import sample
 from phosphene.training import Activations, Callback, ClassModels, Filters, Objectives, Saliency, Shown, TopExamples
+from phosphene.training.moment import Moment
+from phosphene.training.sinks import tag
 
 from . import small
 
@@ -166,3 +170,21 @@ def test_an_unknown_layer_is_refused_before_the_training(make: Callable[[Network
     _, net = small.network()
     with pytest.raises(LookupError, match="no layer 'nowhere'"):
         make(net)
+
+
+def test_a_photograph_keeps_its_tag_whatever_its_class(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for name in names:
+        image_of(sample()[0]).resize((8, 8)).save(name)
+    watch = Saliency(small.network()[1], [*names, names[0]])
+    drawn = watch.draw(watch.net, range(3), Moment("val", 0, 0))
+    assert [tag(one) for one in drawn] == ["saliency/a.png", "saliency/b.png", "saliency/picture-3"]
+    assert [one.fields["photo"] for one in drawn] == ["a.png", "b.png", "picture-3"]
+
+
+def test_a_short_training_is_drawn_at_every_moment_within_five_seconds() -> None:
+    watch = ClassModels(small.network()[1], targets=["red"], steps=1).on_val().to_state(["red"])
+    with watch.for_loop() as loop:
+        for _ in range(3):
+            loop.val()
+    assert (watch.drawings, watch.put_off) == (3, 0)

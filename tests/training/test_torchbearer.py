@@ -78,7 +78,7 @@ def test_a_class_appearance_model_changes_no_loss(tmp_path: Path) -> None:
 
 def test_its_arguments_and_sinks_are_those_of_torchbearer() -> None:
     theirs = imaging.ClassAppearanceModel
-    assert list(inspect.signature(ClassAppearanceModel).parameters) == [*inspect.signature(theirs).parameters, "recipe"]
+    assert list(inspect.signature(ClassAppearanceModel).parameters) == [*inspect.signature(theirs).parameters, "recipe", "seed"]
     for name, given in inspect.signature(theirs).parameters.items():
         if name not in ("optimizer_factory", "logit_key"):
             assert inspect.signature(ClassAppearanceModel).parameters[name].default == given.default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phosphene.training import Callback
+from phosphene.training import Callback, ClassModels
 
 from . import small
 
@@ -21,7 +22,9 @@ pytestmark = [
 ]
 
 
-def train(module: nn.Module, callback: Callback | None, folder: Path, **settings: Any) -> list[float]:
+def train(
+    module: nn.Module, callback: Callback | None, folder: Path, *, report_to: Sequence[str] = (), **settings: Any
+) -> list[float]:
     from transformers import Trainer, TrainingArguments
 
     losses: list[float] = []
@@ -49,10 +52,10 @@ def train(module: nn.Module, callback: Callback | None, folder: Path, **settings
         dataloader_num_workers=1,
         eval_strategy="epoch",
         save_strategy="no",
-        report_to=[],
+        report_to=list(report_to),
         use_cpu=True,
         disable_tqdm=True,
-        logging_strategy="no",
+        logging_strategy="epoch" if report_to else "no",
         **settings,
     )
     trainer = Trainer(
@@ -75,3 +78,16 @@ def test_losses_are_bit_identical(tmp_path: Path, settings: dict[str, Any]) -> N
     )
     names = sorted(path.name for path in (tmp_path / "out").glob("*-0.png"))
     assert names == ["train-1-3-0.png", "train-2-6-0.png", "val-0-2-0.png", "val-1-4-0.png", "val-2-6-0.png"]
+
+
+@pytest.mark.parametrize("report_to", [(), ("tensorboard",)])
+def test_pictures_stand_in_the_trainers_own_run(report_to: Sequence[str], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    module, net = small.network()
+    watch = ClassModels(net, targets=["red"], steps=1).budget(None).on_val().to_tensorboard()
+    train(module, watch, tmp_path, report_to=report_to)
+    (run,) = (tmp_path / "trainer" / "runs").iterdir()
+    found = EventAccumulator(str(run)).Reload().Tags()
+    assert found["images"] == ["class models/red"]
+    assert bool(found["scalars"]) == bool(report_to)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import typer
 
 from . import options
-
-if TYPE_CHECKING:
-    from ..network.layers import Layer
 
 
 def layers(
@@ -31,17 +27,5 @@ def layers(
 
     from .tables import print_table
 
-    print_table(("address", "kind", "shape", "runs", "sees", "stride", "offset", ""), (_row(layer) for layer in found))
-
-
-def _row(layer: Layer) -> tuple[str, ...]:
-    head = (layer.address, layer.kind, "×".join(map(str, layer.shape)), str(layer.calls))
-    field = layer.receptive_field
-    if field is None:
-        return (*head, "–", "–", "–", "")
-    said = "" if field.exact else "at most"
-    return (*head, _pair(field.size, "×"), _pair(field.stride, "×"), _pair(field.offset, ", "), said)
-
-
-def _pair(pair: tuple[int, int], between: str) -> str:
-    return f"{pair[0]}{between}{pair[1]}"
+    table = found.table()
+    print_table(table.heads, table.rows)

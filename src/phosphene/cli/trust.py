@@ -168,23 +168,9 @@ def _first(heatmap: Heatmap, count: int) -> Heatmap:
 
 def print_trust(said: Trust) -> None:
     """The methods, best first, and sentences on what was found."""
-    from ..evaluation.trust import MEASURES
     from .tables import print_table
 
-    heads = [f"{one.name} {'↓' if one.less else '↑'}" for one in MEASURES]
-    last = ("random weights",) if said.randomisation else ()
-    rows = []
-    for i in said.ranked:
-        cells = [_cell(said, one.name, i) for one in MEASURES]
-        kept = (f"{said.randomisation[i].word} ({said.randomisation[i].kept:.2f})",) if said.randomisation else ()
-        rows.append((said.methods[i], *cells, f"{float(said.rank[i]):.2f}", *kept))
-    count = len(said.images)
-    print_table(("method", *heads, "rank", *last), rows, title=f"trust, of {count} map{'' if count == 1 else 's'} a method")
-    for text in said.findings:
+    table = said.table()
+    print_table(table.heads, table.rows, title=table.title)
+    for text in table.notes:
         typer.echo(text)
-
-
-def _cell(said: Trust, measure: str, i: int) -> str:
-    error = said.error(measure)
-    mean = f"{float(said.mean(measure)[i]):.3f}"
-    return mean if error is None else f"{mean} ± {float(error[i]):.3f}"

@@ -20,6 +20,7 @@ from ..results import door
 from ..results.heatmap import Heatmap
 from ..results.method import Method
 from ..results.question import Asked, Question
+from ..tables import Table
 from .baseline import RandomMap
 from .faithfulness import SHARES, STEPS, curves, drops, removed
 from .randomisation import Randomisation, compared, randomised
@@ -49,7 +50,7 @@ MEASURES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trust:
     """How far each method's maps of the same pictures can be trusted.
 
@@ -113,6 +114,28 @@ class Trust:
         increased = torch.cat([self.increased, other.increased], 1)
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
         return Trust(self.methods, self.images + other.images, values, increased, both, notes)
+
+    def table(self) -> Table:
+        """A row for each method, best first; ↓ where less is better."""
+        heads = [f"{one.name} {'↓' if one.less else '↑'}" for one in MEASURES]
+        last = ("random weights",) if self.randomisation else ()
+        count = len(self.images)
+        title = f"trust, of {count} map{'' if count == 1 else 's'} a method"
+        return Table(("method", *heads, "rank", *last), tuple(self._cells(i) for i in self.ranked), title, self.findings)
+
+    def _cells(self, i: int) -> tuple[str, ...]:
+        kept = (f"{self.randomisation[i].word} ({self.randomisation[i].kept:.2f})",) if self.randomisation else ()
+        return (self.methods[i], *(self._cell(one.name, i) for one in MEASURES), f"{float(self.rank[i]):.2f}", *kept)
+
+    def _cell(self, measure: str, i: int) -> str:
+        error, mean = self.error(measure), f"{float(self.mean(measure)[i]):.3f}"
+        return mean if error is None else f"{mean} ± {float(error[i]):.3f}"
+
+    def __repr__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers: a row a method, best first, with the figures of each picture."""

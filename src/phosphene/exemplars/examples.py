@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .. import checks
@@ -21,7 +22,9 @@ from ..objectives.expression import Objective
 from ..objectives.spec import Meant, parse
 from ..objectives.units import Channel, neuron
 from ..pictures.data import Data, Refusal, checked_shard, misleading, open_data
+from ..pictures.notebook import figure
 from ..results import door
+from ..results.several import Several
 from . import scan as scanning
 from .patches import NONE, Box, Fields, cut, original_box
 from .state import Entry, State
@@ -32,8 +35,9 @@ Wanted = Meant | Sequence[Meant]
 
 @shielded_methods
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """The best entries of each objective over a data set, best first; rows are objectives, columns ranks.
+class Examples(Several):
+    """The best entries of each objective over a data set, best first; rows are objectives, columns ranks. e[0] is of one
+    objective; iteration, np.asarray(e) (the values) and e.plot(): see `Several`.
 
     values   (units, top) raw; where fewer pictures were seen than asked for, NaN, and index −1
     indices  (units, top) of the items in the data
@@ -71,6 +75,47 @@ class Examples:
 
     def __repr__(self) -> str:
         return f"Examples({len(self)} units × {self.values.shape[1]}, of {self.seen} pictures of {self.data.name})"
+
+    def chosen(self, rows: Sequence[int]) -> Examples:
+        """Of these objectives alone, in this order."""
+        kept = list(rows)
+        parts = {name: getattr(self, name)[kept] for name in ("values", "indices", "places", "boxes", "windows", "histogram")}
+        return replace(
+            self,
+            objectives=tuple(self.objectives[row] for row in kept),
+            stats=Spread(*(numbers[kept] for numbers in self.stats)),
+            bottom=None if self.bottom is None else self.bottom.chosen(kept),
+            **parts,
+        )
+
+    @property
+    def array(self) -> Tensor:
+        """The values, for np.asarray."""
+        return self.values
+
+    def title_of(self, item: int) -> str:
+        return self.objectives[self._place(item)]
+
+    def image(self, item: int = 0) -> Image.Image:
+        """The patches of one objective side by side, best first."""
+        return self.chosen([self._place(item)]).sheet()
+
+    def sheet(self) -> Image.Image:
+        """Rows are objectives, of the first 32, columns patches, best first, each with its value and label."""
+        from .sheet import ROWS, rows, sheet  # here: that file needs this one
+
+        some = self if len(self) <= ROWS else self.chosen(range(ROWS))
+        return sheet(some, list(rows(some, lambda picture: picture)), f"{self.data.name}, {self.seen} pictures")
+
+    def save(self, folder: str | Path) -> Path:
+        """Write every patch as PNG, sheets and run.json; gives the path of the last."""
+        from .sheet import rows, save  # here: that file needs this one
+
+        about = {"command": "examples", "model": {"sha256": self.state.about["model"]}}
+        return save(self, folder, rows(self, lambda picture: picture), title=self.data.name, about=about)
+
+    def _repr_html_(self) -> str:
+        return figure(self.sheet(), repr(self), self.notes)
 
     def patches(self, units: Sequence[int] | None = None) -> list[list[Tensor]]:
         """The patches (c, h, w) in [0, 1] of each unit, best first, at full resolution, cut from the originals read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..pictures import contact_sheet
 from ..pictures.notebook import figure
 from ..results.heatmap import Heatmap, MapItem
 from ..results.record import Record
+from ..results.several import Several
 from .drawing import drawn
 
 SIDE = 224  # pixels of a tile of the sheet
@@ -23,8 +25,8 @@ SIDE = 224  # pixels of a tile of the sheet
 
 @shielded_methods
 @dataclass(frozen=True, eq=False)
-class Located:
-    """What `locate` gives.
+class Located(Several):
+    """What `locate` gives. l[0], iteration, np.asarray(l) (the boxes) and l.plot(): see `Several`.
 
     boxes    (b, 4) float32: left, top, right, bottom in pixels of the picture, right and bottom outside; of each map the box
              of its largest component, (0, 0, 0, 0) where there is none
@@ -50,6 +52,31 @@ class Located:
 
     def __repr__(self) -> str:
         return f"Located({self.method}, {len(self)}: {', '.join(str(box) for box in self.boxes.round().int().tolist()[:3])} …)"
+
+    def chosen(self, rows: Sequence[int]) -> Located:
+        """Of these maps alone, in this order."""
+        kept = list(rows)
+        parts: dict[str, Any] = {
+            name: tuple(getattr(self, name)[row] for row in kept) for name in ("every", "masks", "pictures")
+        }
+        return replace(self, boxes=self.boxes[kept], points=self.points[kept], heatmap=self.heatmap.chosen(kept), **parts)
+
+    @property
+    def array(self) -> Tensor:
+        """The boxes, for np.asarray."""
+        return self.boxes
+
+    def title_of(self, item: int) -> str:
+        return f"{self.heatmap.title_of(item)}, {self.method}"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write each photograph with its boxes as PNG, a sheet and run.json; gives the path of the last."""
+        from .folder import BoxFolder  # here: that file needs this one
+
+        record = self.heatmap.record
+        run = BoxFolder(folder, command="locate", model=record.model, device=record.environment["device"])
+        run.put(self)
+        return run.finish()
 
     def notes(self, item: int = 0) -> tuple[str, ...]:
         """Sentences on what may mislead: those of the map, and where no box was found."""

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..tables import Table, pair
 from . import probe
 from .boxes import BoxTracer
 from .grid import Grid
 from .layout import Layout
 from .receptive import ReceptiveField
 from .tracing import Tracer
+
+LONGEST = 400  # rows that are printed
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,31 @@ class Layer:
         return asdict(self)
 
 
-def describe(module: nn.Module, inputs: Tensor, channels_last: bool, layouts: Mapping[str, Layout]) -> tuple[Layer, ...]:
+class Layers(tuple[Layer, ...]):
+    """What `net.layers()` gives: a tuple of Layer that shows itself as a table."""
+
+    __slots__ = ()
+
+    def table(self) -> Table:
+        return Table(("address", "kind", "shape", "runs", "sees", "stride", "offset", ""), tuple(_row(layer) for layer in self))
+
+    def __repr__(self) -> str:
+        return self.table().text(LONGEST)
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    head = (layer.address, layer.kind, pair(layer.shape, "×"), str(layer.calls))
+    field = layer.receptive_field
+    if field is None:
+        return (*head, "–", "–", "–", "")
+    said = "" if field.exact else "at most"
+    return (*head, pair(field.size, "×"), pair(field.stride, "×"), pair(field.offset, ", "), said)
+
+
+def describe(module: nn.Module, inputs: Tensor, channels_last: bool, layouts: Mapping[str, Layout]) -> Layers:
     """The layers in the order in which they first give something, for random network input (b, …).
 
     Where the quick arithmetic does not reach, boxes are followed in a second pass.
@@ -53,7 +80,7 @@ def describe(module: nn.Module, inputs: Tensor, channels_last: bool, layouts: Ma
     for path, shape in given.items():
         by_image = path not in layouts or layouts[path].by_image
         rows.append(Layer(path, kinds[path], shape[1:], calls[path], fields[path], by_image))
-    return tuple(rows)
+    return Layers(rows)
 
 
 def _traced(

@@ -89,7 +89,7 @@ class Network:
         self._width = len(classes) if isinstance(classes, Sequence) else None
         self._hashed: tuple[object, str] | None = None
         self._half_runs: bool | None = None
-        self._rows: dict[tuple[int, int], tuple[object, tuple[layers.Layer, ...]]] = {}  # of `layers`, by size
+        self._rows: dict[tuple[int, int], tuple[object, layers.Layers]] = {}  # of `layers`, by size
         self._norms: tuple[object, dict[str, str]] | None = None  # of `statistics`
         self._check_weights()
         self._begin()
@@ -226,7 +226,7 @@ class Network:
             found[addresses.OUTPUT] = [(len(pictures), len(self.classes))]
         return _by_address(found)
 
-    def layers(self, size: int | tuple[int, int] | None = None) -> tuple[layers.Layer, ...]:
+    def layers(self, size: int | tuple[int, int] | None = None) -> layers.Layers:
         """Every module that runs: address, kind, shape of what it gives, runs, receptive field, for pictures of a size."""
         self._check_layers()
         h, w = checks.size(size) if size is not None else self.preprocess.sides

@@ -15,6 +15,7 @@ TILE = 160  # pixels of the shorter side at least; smaller pictures are enlarged
 MARGIN, GAP, LINE = 16, 14, 19
 PAPER, INK, FAINT = (255, 255, 255), (28, 28, 30), (110, 110, 116)
 TITLE_SIZE, LABEL_SIZE = 18, 14
+LONGEST_TITLE = 480  # pixels that a title may widen a narrow sheet to
 LARGEST_SIDE = 20_000  # of a sheet, in pixels: beyond it viewers give up; the tiles are made smaller
 
 
@@ -37,7 +38,8 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str = "", columns: int | None
     rows = -(-len(tiles) // columns)
     cell = (width + GAP, height + lines * LINE + 4 + GAP)
     head = LINE + MARGIN if title else 0
-    size = (2 * MARGIN + columns * cell[0] - GAP, 2 * MARGIN + head + rows * cell[1] - GAP)
+    titled = int(ImageFont.load_default(TITLE_SIZE).getlength(title)) + 1 if title else 0
+    size = (2 * MARGIN + max(columns * cell[0] - GAP, min(titled, LONGEST_TITLE)), 2 * MARGIN + head + rows * cell[1] - GAP)
     if max(size) > LARGEST_SIDE and tile > 16:
         return contact_sheet(tiles, title=title, columns=columns, tile=tile // 2)
     sheet = Image.new("RGB", size, PAPER)

@@ -164,7 +164,8 @@ class Dreamer:
         frames = torch.stack(self._frames) if self._frames else torch.empty((0, *picture.shape[1:]), dtype=torch.uint8)
         # The photograph itself, where nothing was dreamt, stays the caller's.
         own = picture.clone() if picture is self.photo else picture
-        return Dream(own.cpu(), history, frames, str(self.objective), finished, self._notes(finished), self.record)
+        notes, photo = self._notes(finished), self.photo.detach().cpu()
+        return Dream(own.cpu(), history, frames, str(self.objective), finished, notes, self.record, photo)
 
     def _notes(self, finished: bool) -> tuple[str, ...]:
         made, wanted = len(self._history), self.settings.zoom * self.settings.octaves * self.settings.steps

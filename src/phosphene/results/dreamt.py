@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ambient import shielded_methods
 from ..errors import RequestError, shown
-from ..pictures import animation, colour, files
+from ..pictures import animation, colour, contact_sheet, files
 from ..pictures.notebook import figure
 from .listing import Listing
 from .record import Record
@@ -31,6 +31,7 @@ class Dream:
     objective  its text
     finished   False where Ctrl-C came before the end
     notes      sentences on what may mislead
+    photo      (1, c, h, w) the photograph as it was
     record     all settings, the network and the photograph by their hashes. Its verb is "dream", which `rerun` refuses: a
                record does not hold the photograph. With it, `dream(net, photo, …)` and the settings of the record give
                the same picture again
@@ -43,6 +44,7 @@ class Dream:
     finished: bool
     notes: tuple[str, ...]
     record: Record
+    photo: Tensor | None = None
 
     def __repr__(self) -> str:
         c, h, w = self.picture.shape[1:]
@@ -51,6 +53,11 @@ class Dream:
     def image(self) -> Image.Image:
         """The picture as Pillow has it, pixel for pixel as it is saved."""
         return colour.image_of(self.picture[0])
+
+    def sheet(self) -> Image.Image:
+        """The photograph before and after."""
+        before = [] if self.photo is None else [contact_sheet.Tile(colour.image_of(self.photo[0]), ("before",))]
+        return contact_sheet.contact_sheet([*before, contact_sheet.Tile(self.image(), ("after", self.objective))], columns=2)
 
     def signed_record(self) -> Record:
         """The Record with the hash of the pixels as they are saved."""
@@ -84,7 +91,7 @@ class Dream:
         return said | ({"notes": list(self.notes)} if self.notes else {})
 
     def _repr_html_(self) -> str:
-        return figure(self.image(), self.objective, self.notes)
+        return figure(self.sheet(), self.objective, self.notes)
 
 
 class DreamFolder(Listing):

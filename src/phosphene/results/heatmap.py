@@ -20,6 +20,7 @@ from ..pictures import colour as colours
 from ..pictures import contact_sheet, overlay
 from ..pictures.notebook import figure
 from .record import Record
+from .several import Several, columns_of
 
 CONSTANT = 1e-6  # of the largest size: a map that varies less says nothing of places
 EXACT = 1e-5  # relative error up to which an identity holds; single precision adds thousands of numbers up to 1e-6
@@ -83,8 +84,8 @@ class MapItem:
 
 @shielded_methods
 @dataclass(frozen=True, eq=False)
-class Heatmap:
-    """What `explain` and its kin give.
+class Heatmap(Several):
+    """What `explain` and its kin give. h[0], iteration, np.asarray(h) and h.plot(): see `Several`.
 
     values    (b, h, w) float32, raw and signed; h, w are the picture's, or those of the layer the map is of. Never NaN
     pictures  (b, c, H, W) in [0, 1], as the network saw them: fitted to its size
@@ -127,6 +128,29 @@ class Heatmap:
         h, w = self.values.shape[1:]
         said = ", ".join(f"{item.image} {item.objective}" for item in self.items)
         return f"Heatmap({self.method}, {len(self)} of {h}×{w}: {shown(said)})"
+
+    def chosen(self, rows: Sequence[int]) -> Heatmap:
+        """These maps alone, in this order."""
+        kept = list(rows)
+        return replace(
+            self,
+            values=self.values[kept],
+            pictures=self.pictures[kept],
+            items=tuple(self.items[row] for row in kept),
+            colour=None if self.colour is None else self.colour[kept],
+        )
+
+    @property
+    def array(self) -> Tensor:
+        """The values, for np.asarray."""
+        return self.values
+
+    def title_of(self, item: int) -> str:
+        return f"{' · '.join(self.items[self._place(item)].label)} · {self.method}"
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """What was asked and the answers, a column each, as pandas.DataFrame takes them."""
+        return columns_of([item.to_dict() for item in self.items])
 
     @property
     def method(self) -> str:

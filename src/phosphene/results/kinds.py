@@ -18,6 +18,7 @@ from ..pictures import animation, colour, contact_sheet
 from ..pictures.notebook import figure
 from ..pictures.transparency import opacity
 from .record import Record
+from .several import Several, columns_of
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Item:
 
 @shielded_methods
 @dataclass(frozen=True, eq=False)
-class Rendering:
-    """What `render` gives.
+class Rendering(Several):
+    """What `render` gives. r[0], iteration, np.asarray(r) and r.plot(): see `Several`.
 
     pictures  (b, c, h, w) float32 in [0, 1]
     scores    (b,) the objectives' values at the finished pictures
@@ -134,6 +135,22 @@ class Rendering:
             frames=self.frames[:, kept],
             attribution=None if self.attribution is None else self.attribution[kept],
         )
+
+    @property
+    def array(self) -> Tensor:
+        """The pictures, for np.asarray."""
+        return self.pictures
+
+    def title_of(self, item: int) -> str:
+        return ", ".join(self.items[self._place(item)].label)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """What was rendered and the scores, a column each, as pandas.DataFrame takes them."""
+        return columns_of([item.to_dict() for item in self.items])
+
+    def sheet(self) -> Image.Image:
+        """The contact sheet."""
+        return self.contact_sheet()
 
     @property
     def record(self) -> Record:

@@ -96,11 +96,12 @@ class Callback(Fluent):
         *,
         state: MutableMapping[Any, Any] | None = None,
         loggers: Sequence[Any] = (),
+        log_dir: str | None = None,
     ) -> None:
         """What the training has just done. Never raises, but for Ctrl-C."""
         if not self._open:
             self.begin()
-        moment = Moment(event, epoch, step, {} if state is None else state, tuple(loggers))
+        moment = Moment(event, epoch, step, {} if state is None else state, tuple(loggers), log_dir)
         now = self.budgeted.clock()
         due = [trigger.due(moment, now) for trigger in self.triggers]  # all of them: they count
         if any(due) and self._items():

@@ -10,7 +10,7 @@ from .. import checks, registry
 from ..errors import RequestError, shown
 from ..pictures import animation
 from .moment import Event, Shown
-from .schedule import SHARE, Budget, Every, Trigger
+from .schedule import FLOOR, SHARE, Budget, Every, Trigger
 from .sinks import Handled, Handler, Sink
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Fluent:
     def __init__(self) -> None:
         self.triggers: list[Trigger] = []
         self.sinks: list[Sink] = []
-        self.budgeted = Budget()
+        self.budgeted = Budget(floor=FLOOR)
         self.ranks: Ranks = "first"
         self.cached = 0
         self.columns: int | None = None
@@ -52,8 +52,10 @@ class Fluent:
     def budget(self, share: float | None = SHARE) -> Self:
         """The share of the training's time that drawing may take, 0 to 1; None: as much as it needs.
 
+        Unless this is called, 5 seconds are allowed however short the training.
         A drawing that would pass it is put off to the next moment at which it is due; the last one is made up for at the end.
         """
+        self.budgeted.floor = 0.0
         self.budgeted.share = None if share is None else checks.real("budget", share, low=0, high=1)
         return self
 
@@ -75,7 +77,7 @@ class Fluent:
         return self
 
     def to_file(self, pattern: str | Path) -> Self:
-        """A file a picture: "epoch{epoch:03d}-{class}.png"; {epoch} {step} {phase} {class} {index} {kind}."""
+        """A file a picture: "epoch{epoch:03d}-{class}.png"; {epoch} {step} {phase} {class} {index} {kind} {photo}."""
         return self.to("file", pattern)
 
     def to_animation(self, path: str | Path, *, seconds: float = animation.SECONDS, label: bool = True) -> Self:
@@ -86,7 +88,7 @@ class Fluent:
         return self.to("pyplot", title, show=show)
 
     def to_tensorboard(self, log_dir: str | Path | None = None, *, writer: Any = None) -> Self:
-        """Into this folder or SummaryWriter; of none, into Lightning's own, else runs/phosphene."""
+        """Into this folder or SummaryWriter; of none, into that of Lightning or the Trainer, else runs/phosphene."""
         return self.to("tensorboard", log_dir, writer=writer)
 
     def to_wandb(self, *, run: Any = None, project: str | None = None, directory: str | Path | None = None) -> Self:
@@ -164,7 +166,16 @@ class Fluent:
     def begin(self) -> None:
         raise NotImplementedError
 
-    def tell(self, event: Event, epoch: int, step: int, *, state: Any = None, loggers: Sequence[Any] = ()) -> None:
+    def tell(
+        self,
+        event: Event,
+        epoch: int,
+        step: int,
+        *,
+        state: Any = None,
+        loggers: Sequence[Any] = (),
+        log_dir: str | None = None,
+    ) -> None:
         raise NotImplementedError
 
     def close(self, *, finished: bool = True) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..pictures import files
+from ..pictures import contact_sheet, files
 from .moment import Moment, Shown
 from .sinks import Sink, needed, tag
 
@@ -17,7 +17,8 @@ class TensorBoard(Sink):
     """Images of TensorBoard, at the step of the training.
 
     writer   a SummaryWriter, or what has its `add_image`
-    log_dir  of a writer of our own. None of both: the training's own (Lightning's TensorBoardLogger), or one in runs/phosphene
+    log_dir  of a writer of our own. None of both: the training's own (Lightning's TensorBoardLogger, the folder of Hugging
+             Face's Trainer), or one in runs/phosphene
     """
 
     def __init__(self, log_dir: str | Path | None = None, *, writer: Any = None) -> None:
@@ -29,7 +30,7 @@ class TensorBoard(Sink):
     def take(self, pictures: Sequence[Shown]) -> None:
         writer = self._writer(pictures[0].moment)
         for one in pictures:
-            writer.add_image(tag(one), one.array, one.moment.step, dataformats="HWC")
+            writer.add_image(tag(one), _captioned(one).array, one.moment.step, dataformats="HWC")
         writer.flush()
 
     def close(self) -> None:
@@ -46,7 +47,7 @@ class TensorBoard(Sink):
         if self._own is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            folder = files.folder(self._log_dir or LOG_DIR)
+            folder = files.folder(self._log_dir or moment.log_dir or LOG_DIR)
             self._own = SummaryWriter(str(folder))
         return self._own
 
@@ -71,7 +72,7 @@ class Wandb(Sink):
         if run is None:
             run = self._own = wandb.init(**self._settings)
         # It makes paths of these keys: no class name may lead out of its folder.
-        keys = [f"{one.kind}/{files.slug(one.name)}" for one in pictures]
+        keys = [f"{one.kind}/{files.slug(one.photo or one.name)}" for one in pictures]
         images = [wandb.Image(one.image.convert("RGB"), caption=_caption(one)) for one in pictures]
         row: dict[str, Any] = dict(zip(keys, images, strict=True))
         row |= {"phosphene/epoch": pictures[0].moment.epoch, "phosphene/step": pictures[0].moment.step}
@@ -127,6 +128,14 @@ class Mlflow(Sink):
         home = found.experiment_id if found else client.create_experiment(self._experiment)
         self._own = str(client.create_run(home).info.run_id)
         return self._own
+
+
+def _captioned(one: Shown) -> Shown:
+    """With its class and score below, where its tag says only the photograph: TensorBoard has no captions."""
+    if not one.photo:
+        return one
+    score = () if one.score is None else (f"score {one.score:.1f}",)
+    return one.replace(image=contact_sheet.contact_sheet([contact_sheet.Tile(one.image, (one.name, *score))]))
 
 
 def _caption(one: Shown) -> str:

@@ -24,6 +24,7 @@ class Moment:
     step     updates of the weights so far
     state    where `to_state` puts pictures: what the training library keeps for its users
     loggers  those that the training has, as Lightning lists them
+    log_dir  where the training writes its TensorBoard events, where that is known
     """
 
     event: Event
@@ -31,6 +32,7 @@ class Moment:
     step: int
     state: MutableMapping[Any, Any] = field(default_factory=dict)
     loggers: tuple[Any, ...] = ()
+    log_dir: str | None = None
 
     @property
     def phase(self) -> str:
@@ -51,6 +53,7 @@ class Shown:
     kind    "class models", "saliency", …: what is drawn
     score   the objective's value, where there is one
     record  what can make it again, as JSON, where there is one
+    photo   the name of the photograph that the picture is about, where it is about one; loggers call it so, whatever its class
     """
 
     image: Image.Image
@@ -60,6 +63,7 @@ class Shown:
     moment: Moment
     score: float | None = None
     record: str | None = None
+    photo: str = ""
 
     @property
     def array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -78,7 +82,7 @@ class Shown:
         """What a file's name may say."""
         moment = self.moment
         said: dict[str, str | int] = {"epoch": moment.epoch, "step": moment.step, "phase": moment.phase}
-        return said | {"class": self.name, "index": self.index, "kind": self.kind}
+        return said | {"class": self.name, "index": self.index, "kind": self.kind, "photo": self.photo}
 
     def replace(self, **changes: Any) -> Shown:
         return replace(self, **changes)

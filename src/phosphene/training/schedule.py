@@ -12,6 +12,7 @@ from .. import checks
 from ..errors import RequestError, shown
 from .moment import Event, Moment
 
+FLOOR = 5.0  # seconds that drawing may take by default however short the training: its first, middle and last pictures
 SHARE = 0.05  # of the training's time; see docs/decisions/0024-training.md
 _UNITS = ("steps", "epochs", "minutes", "runs")
 Every = int | str
@@ -71,13 +72,14 @@ class Trigger:
 
 @dataclass
 class Budget:
-    """The share of the training's time that drawing may take; None: as much as it needs.
+    """The share of the training's time that drawing may take, or `floor` seconds if that is more; None: as much as it needs.
 
     Time is counted from the first `start`; what is spent on drawing is not time of training.
     """
 
     share: float | None = SHARE
     clock: Clock = time.perf_counter
+    floor: float = 0.0
     spent: float = 0.0
     _started: float | None = field(default=None)
 
@@ -90,7 +92,7 @@ class Budget:
         return 0.0 if self._started is None else self.clock() - self._started - self.spent
 
     def allows(self, seconds: float) -> bool:
-        return self.share is None or self.spent + seconds <= self.share * self.trained
+        return self.share is None or self.spent + seconds <= max(self.share * self.trained, self.floor)
 
     @contextmanager
     def spending(self) -> Iterator[None]:

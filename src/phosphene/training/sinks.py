@@ -14,7 +14,7 @@ from ..errors import ExtraError, RequestError, UnknownNameError, shown
 from ..pictures import animation, contact_sheet, files
 from .moment import Shown
 
-FIELDS = ("epoch", "step", "phase", "class", "index", "kind")
+FIELDS = ("epoch", "step", "phase", "class", "index", "kind", "photo")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MOST_FRAMES = 256  # of one animation: beyond it every second is left out
 Handler = Callable[[Shown], Any]
@@ -193,8 +193,8 @@ def needed(module: str, package: str, extra: str) -> None:
 
 
 def tag(one: Shown) -> str:
-    """How loggers call it: "class models/cat"."""
-    return f"{one.kind}/{one.name}"
+    """How loggers call it: "class models/cat", "saliency/dog.jpg"."""
+    return f"{one.kind}/{one.photo or one.name}"
 
 
 def _write(path: Path, one: Shown) -> None:

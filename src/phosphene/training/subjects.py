@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -145,7 +146,7 @@ class Saliency(Callback):
         super().__init__(net, weights=weights)
         self._asked = None if targets is None else self._objectives(targets)
         question = Question.of(self.net, pictures, self._asked, seed=seed)
-        self._pictures = question.pictures.cpu()
+        self._pictures, self._photos = question.pictures.cpu(), _names_of(pictures, len(question))
         self._method, self._seed = method, seed
         self.kind = method
         explain(self.net, self._pictures[:1], self._first(), method=method, seed=seed)  # raises now what is wrong
@@ -167,6 +168,7 @@ class Saliency(Callback):
                 moment,
                 item.score,
                 found.signed_record(i).to_json(),
+                self._photos[place],
             )
             for i, (place, item) in enumerate(zip(items, found.items, strict=True))
         ]
@@ -176,6 +178,15 @@ class Saliency(Callback):
 
     def _first(self) -> Objective | None:
         return None if self._asked is None else self._asked[0]
+
+
+def _names_of(pictures: Pictures, count: int) -> list[str]:
+    """The names of files, and picture-1, picture-2, … of anything else; none stands twice."""
+    several = pictures if isinstance(pictures, list | tuple) else [pictures]
+    named = (
+        [Path(one).name if isinstance(one, str | Path) else "" for one in several] if len(several) == count else [""] * count
+    )
+    return [f"picture-{i + 1}" if not name or name in named[:i] else name for i, name in enumerate(named)]
 
 
 def _targets(net: Network, targets: Sequence[str | int] | None) -> Sequence[str | int]:
