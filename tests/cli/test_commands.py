@@ -37,9 +37,18 @@ def said(path: str) -> dict[str, Any]:
 
 
 def test_the_commands_are_these() -> None:
-    drawing = ["class-model", "render", "dream", "explain", "locate", "examples"]
-    drawing += ["neighbours", "filters", "activations", "sweep", "tune"]
-    assert list(COMMANDS) == [*drawing, "gap-head", "layers", "rerun", "doctor", "statistics"]
+    first = ["doctor", "class-model", "explain", "render", "dream", "sweep", "tune", "rerun"]
+    assert list(COMMANDS) == [
+        *first,
+        "locate",
+        "activations",
+        "neighbours",
+        "examples",
+        "layers",
+        "filters",
+        "statistics",
+        "gap-head",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -67,7 +67,8 @@ def test_a_guide_makes_another_dream(phosphene: Phosphene, tmp_path: Path) -> No
     assert phosphene(*DREAM, "a.png").status == 0
     alone = read(tmp_path / "out" / "a.png")
     assert phosphene(*DREAM, "--guide", "guide.png", "a.png").status == 0
-    assert not alone.equal(read(tmp_path / "out" / "a.png"))
+    assert alone.equal(read(tmp_path / "out" / "a.png"))
+    assert not alone.equal(read(tmp_path / "out" / "a-2.png"))
 
 
 @pytest.mark.parametrize(

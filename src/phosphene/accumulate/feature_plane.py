@@ -31,7 +31,7 @@ def feature_map(index: FeatureIndex, *, method: str = "auto", most: int = MOST, 
     if method not in ("auto", "pca", "umap"):
         raise RequestError(f"map by {shown(method)}; auto, pca or umap is needed")
     if method == "umap" and importlib.util.find_spec("umap") is None:
-        raise ExtraError("a map by UMAP needs umap-learn; pip install 'phosphene[umap]', or take pca")
+        raise ExtraError("a map by UMAP needs umap-learn; pip install 'phosphene[maps]', or take pca")
     kept = _kept(index, checks.whole("most", most, low=2, high=LARGEST), checks.seed(seed))
     rows = _rows(index, kept)
     by_umap = (method == "umap" or (method == "auto" and importlib.util.find_spec("umap") is not None)) and len(kept) >= _FEW

@@ -213,7 +213,7 @@ def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def check_extra() -> None:
     """ExtraError without LanceDB."""
     if importlib.util.find_spec("lancedb") is None:
-        raise ExtraError("an index of features needs LanceDB; pip install 'phosphene[examples]'")
+        raise ExtraError("an index of features needs LanceDB; pip install 'phosphene[vectors]'")
 
 
 def _large(metric: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -47,29 +47,22 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (
-    class_model,
-    render,
-    dream,
-    explain,
-    locate,
-    examples,
-    neighbours,
-    filters,
-    activations,
-    sweep,
-    tune,
-    gap_head,
-    layers,
-    rerun,
-    doctor,
-    statistics,
-):
-    app.command(name=_command.__name__.replace("_", "-"), no_args_is_help=True)(_command)
-evaluate.command(name="boxes", no_args_is_help=True)(boxes)
-evaluate.command(name="trust", no_args_is_help=True)(trust)
-app.add_typer(evaluate, name="evaluate")
+_HELP = {"help_option_names": ["-h", "--help"]}
+_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start here": (doctor, class_model, explain),
+    "Draw what a network looks for": (render, dream, sweep, tune, rerun),
+    "Look at photographs": (locate, activations, neighbours, examples),
+    "Look at the network": (layers, filters, statistics, gap_head),
+}
+for _group, _commands in _GROUPS.items():
+    for _command in _commands:
+        _name = _command.__name__.replace("_", "-")
+        app.command(name=_name, no_args_is_help=True, rich_help_panel=_group, context_settings=_HELP)(_command)
+evaluate.command(name="boxes", no_args_is_help=True, context_settings=_HELP)(boxes)
+evaluate.command(name="trust", no_args_is_help=True, context_settings=_HELP)(trust)
+app.add_typer(evaluate, name="evaluate", rich_help_panel="Measure", context_settings=_HELP)
 
 
 def _version(asked: bool) -> None:
@@ -96,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_several_models(given)
         command = typer.main.get_command(app)
-        values = {} if not given or {"--help", "--version"} & set(given) else _default_map(command)
+        values = {} if not given or {"-h", "--help", "--version"} & set(given) else _default_map(command)
         if len(given) == 1 and (model := values.get(given[0], {}).get("model")):
             given = [*given, "-m", model]  # a command without arguments shows its help
         status = command(given, standalone_mode=False, prog_name="phosphene", default_map=values)

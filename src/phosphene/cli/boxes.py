@@ -34,7 +34,8 @@ def boxes(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="The first N pictures alone.")] = None,
     chunk: Annotated[
-        int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
+        int | None,
+        typer.Option("--chunk", "--batch", "--batch-size", metavar="N", help="Batch size (default: as many as fit)."),
     ] = None,
     value_range: options.PictureRange = None,
     device: options.Device = None,

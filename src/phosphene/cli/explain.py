@@ -46,15 +46,16 @@ def explain(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="saliency, gradient, gradient_x_input, guided_backprop, deconvnet, smoothgrad, vargrad, integrated_gradients, "
-            "occlusion, rise, captum:NAME; may be repeated, to see them side by side. saliency.",
+            help=f"{options.registered('methods')}; captum:NAME for Captum's; may be repeated, to see them side by side "
+            "(default: saliency).",
         ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Noisy copies, steps of the way or masks; the method's own.")
     ] = None,
     chunk: Annotated[
-        int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
+        int | None,
+        typer.Option("--chunk", "--batch", "--batch-size", metavar="N", help="Batch size (default: as many as fit)."),
     ] = None,
     contour: Annotated[bool, typer.Option("--contour", help="Also each picture with lines of equal value.")] = False,
     trust: Annotated[

@@ -41,7 +41,8 @@ def locate(
     ] = 1,
     masks: Annotated[bool, typer.Option("--masks", help="Also each mask as a picture in black and white.")] = False,
     chunk: Annotated[
-        int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
+        int | None,
+        typer.Option("--chunk", "--batch", "--batch-size", metavar="N", help="Batch size (default: as many as fit)."),
     ] = None,
     value_range: options.PictureRange = None,
     seed: options.Seed = 0,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import registry
 from ..errors import RequestError, shown
 from . import defaults
 
@@ -35,7 +36,9 @@ RecipeName = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Steps of the ascent, instead of the recipe's.")]
 Size = Annotated[str | None, typer.Option("--size", metavar="PX", help="Side in pixels, or HEIGHTxWIDTH; the network's own.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", help="Of every random number.")]
-Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="Pictures at once; as many as fit.")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", "--batch-size", metavar="N", help="Batch size (default: as many as fit).")
+]
 Animate = Annotated[
     str | None, typer.Option("--animate", metavar="KIND", help="Also how each picture formed: gif, webp, apng or mp4.")
 ]
@@ -109,6 +112,11 @@ def opened(model: str, device: str | None) -> Network:
     for note in net.notes:
         typer.echo(f"note: {note}", err=True)
     return net
+
+
+def registered(kind: str) -> str:
+    """The names of a kind, joined by commas; imports none of them."""
+    return ", ".join(registry.names(kind))
 
 
 def range_of(text: str | None) -> tuple[float, float] | None:

@@ -46,8 +46,12 @@ def files_in(photos: Sequence[Path], out: Path) -> list[Path]:
 
 def _pictures(files: list[Path]) -> list[Path]:
     """Those that are pictures, the others named; all of them where none is, whose errors then say why."""
+    from ..pictures.files import is_sheet
     from ..pictures.reading import recognised
 
+    if sheets := [path for path in files if is_sheet(path)]:
+        typer.echo(f"note: {sheets[0]} is a sheet that Phosphene made and was passed over; name it to read it", err=True)
+    files = [path for path in files if path not in sheets]
     kept = [path for path in files if recognised(path)]
     for path in files if kept else ():
         if path not in kept:

@@ -16,9 +16,10 @@ def rerun(
         str | None,
         typer.Option("-m", "--model", metavar="REF", help="The network, where the record names code or files: not trusted."),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Read the files that the record names, as a picture to start from.")
+    obey: Annotated[
+        bool, typer.Option("--obey", help="Read the files that the record names, as a picture to start from.")
     ] = False,
+    trust: Annotated[bool, typer.Option("--trust", hidden=True, help="The old name of --obey.")] = False,
     costly: Annotated[
         bool, typer.Option("--costly", help="Render also what would take hours, or more memory than is free.")
     ] = False,
@@ -36,7 +37,7 @@ def rerun(
     from .making import Bar, progress_bar
 
     with progress_bar() as progress:
-        again = verb(picture, net, trust=trust, costly=costly, observers=(Bar(progress),))
+        again = verb(picture, net, trust=obey or trust, costly=costly, observers=(Bar(progress),))
     record = again.rendering.records[again.position]
     run = RunFolder(
         out,

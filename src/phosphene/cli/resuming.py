@@ -45,6 +45,8 @@ def tell_resumed(run: Listing, done: int, wanted: int, noun: str) -> None:
     """Print what an earlier run left, if this one is to go on from there or replaces it."""
     if run.replaces_unfinished:
         typer.echo(f"note: the unfinished run in {run.path} was of another request, and is not resumed", err=True)
+    if run.kept:
+        typer.echo(f"note: the earlier run in {run.path} is kept; its run.json becomes {run.kept}", err=True)
     elif 0 < done < wanted:
         verb = "is" if done == 1 else "are"
         typer.echo(f"resumed: {done} of {wanted} {noun}s {verb} in {run.path} already, of the same request", err=True)

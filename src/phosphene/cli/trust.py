@@ -44,7 +44,8 @@ def trust(
         int, typer.Option("--stages", metavar="N", help="Of random weights, each costs every map once more; 0 leaves them.")
     ] = 3,
     chunk: Annotated[
-        int | None, typer.Option("--chunk", metavar="N", help="Pictures that go through the network at once; as many as fit.")
+        int | None,
+        typer.Option("--chunk", "--batch", "--batch-size", metavar="N", help="Batch size (default: as many as fit)."),
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = None,

@@ -144,7 +144,7 @@ def save(
         if len(page) == ROWS or row.unit == len(found) - 1:
             number = -(-len(items) // ROWS)
             name = "contact_sheet.png" if number == 1 else f"contact_sheet-{number}.png"
-            files.write_png(place / name, sheet(found, page, title))
+            files.write_sheet(place / name, sheet(found, page, title))
             page = []
         on_row()
     said = {

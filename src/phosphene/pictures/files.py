@@ -20,6 +20,7 @@ from ..errors import FolderError, RecordError, first_line, shown
 from .reading import DAMAGE, LARGEST_BYTES, LARGEST_PIXELS
 
 CHUNK = "phosphene"  # keyword of the text chunk
+SHEET = "phosphene-sheet"  # the keyword of a text chunk
 LARGEST_RECORD = 4 << 20  # characters
 LONGEST_NAME = 200  # bytes; file systems take 255, and a number and a suffix come after
 
@@ -72,6 +73,26 @@ def write_png(path: Path, image: Image.Image, record: str | None = None) -> Path
     if record is not None:
         info.add_itxt(CHUNK, record, zip=True)
     return write_whole(path, lambda beside: image.save(beside, format="PNG", pnginfo=info))
+
+
+def write_sheet(path: Path, image: Image.Image) -> Path:
+    """A PNG that says that it is a sheet of Phosphene's, so that a folder's sheet is not taken for a photograph."""
+    info = PngInfo()
+    info.add_itxt(SHEET, "contact sheet")
+    return write_whole(path, lambda beside: image.save(beside, format="PNG", pnginfo=info))
+
+
+def is_sheet(path: str | Path) -> bool:
+    """Whether a file is a sheet that `write_sheet` wrote."""
+    if not Path(path).name.startswith("contact_sheet"):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["PNG"]) as image:
+                return SHEET in image.info
+    except (*DAMAGE, Image.DecompressionBombError, UnidentifiedImageError):
+        return False
 
 
 def read_png(path: str | Path) -> tuple[Image.Image, str]:

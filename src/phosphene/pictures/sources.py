@@ -24,6 +24,7 @@ from ..errors import ExtraError, PictureError, RequestError, first_line, shown
 from . import bands
 from .converting import Converter
 from .data import Item, Label, Source
+from .files import is_sheet
 from .reading import Reader
 from .torch_data import loaded, undoing
 
@@ -78,7 +79,15 @@ def folder(place: Path, out: Path | None, reader: Reader) -> Files:
         raise RequestError(f"folder {shown(str(place))} holds no files; pictures are needed in it")
     lines = [f"{path.as_posix()}\0{_size(place / path)}\n".encode(errors="surrogateescape") for path in inside]
     labels = [path.parts[0] if len(path.parts) > 1 else None for path in inside]
-    return Files(str(place), [str(place / path) for path in inside], labels, *identified("folder", lines), reader.file)
+    return Files(
+        str(place), [str(place / path) for path in inside], labels, *identified("folder", lines), partial(_but_no_sheet, reader)
+    )
+
+
+def _but_no_sheet(reader: Reader, path: str, notes: list[str]) -> Tensor:
+    if is_sheet(path):
+        raise PictureError(f"{shown(path)} is a sheet that Phosphene made")
+    return reader.file(path, notes)
 
 
 def identified(kind: str, lines: Sequence[bytes]) -> tuple[str, str]:

@@ -93,7 +93,7 @@ def rerun(
     if not costly:
         _check_memory(net, record, recipe, objectives)
     if recipe.files and not trust:
-        raise RecordError(f"the record names a file, {recipe.files[0]}; --trust (in Python: trust=True) reads it")
+        raise RecordError(f"the record names a file, {recipe.files[0]}; --obey (in Python: trust=True) reads it")
     with _threads(record):
         (rendering,) = stream_renderings(
             net,

@@ -190,7 +190,7 @@ class FeatureMap:
 def check_extra() -> None:
     """ExtraError without Plotly."""
     if importlib.util.find_spec("plotly") is None:
-        raise ExtraError("a map of features needs Plotly; pip install 'phosphene[examples]'")
+        raise ExtraError("a map of features needs Plotly; pip install 'phosphene[maps]'")
 
 
 def _plain(text: str) -> str:

@@ -92,7 +92,7 @@ class RunFolder(Listing):
             tiles = [contact_sheet.Tile(one.image, self._labels(one)) for one in self._pictures]
             title = titled([one.record for one in self._pictures])
             sheet = contact_sheet.contact_sheet(tiles, title=title, columns=columns)
-            files.write_png(self.path / "contact_sheet.png", sheet)
+            files.write_sheet(self.path / "contact_sheet.png", sheet)
         return self.write()
 
     @property

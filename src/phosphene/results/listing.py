@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ class Listing:
     request   everything the results depend on, as JSON. run.json keeps its hash, and a hash of each item with its files: where
               the folder holds a run.json of the same request, `before` is that, and unchanged items need not be made again
     reserved  stems that no item's file may have
+    kept      the name that run.json of an earlier request gets, whose files stay; "" where there is none
     """
 
     key = "objective"
@@ -49,6 +51,7 @@ class Listing:
             "arguments": arguments or {},
         }
         self.before: dict[str, Any] = {}
+        self.kept = ""
         self.replaces_unfinished = False  # a run.json of another request, which lists what is missing
         self.resumable = request is not None
         if request is not None:
@@ -57,12 +60,13 @@ class Listing:
             same = before.get("request") == self._about["request"]
             self.before = before if same else {}
             self.replaces_unfinished = not same and bool(before.get("missing"))
+            self.kept = "" if same or not (self.path / "run.json").is_file() else free_name(self.path)
         self._begun = False
         self.wanted = tuple(wanted)
         earlier = self.before.get("seconds")
         self._started = time.monotonic() - (earlier if isinstance(earlier, float) and 0 <= earlier < 1e9 else 0)
         self._items: list[dict[str, Any]] = []  # finished ones
-        self._taken = set(self.reserved)
+        self._taken = set(self.reserved) | (_stems(self.path) if self.kept else set())
         self.more: dict[str, Any] = {}  # what run.json says beside the items
 
     def __len__(self) -> int:
@@ -78,6 +82,8 @@ class Listing:
     def begin(self) -> None:
         """Call before files are written: an older run.json must not list them as its own, should this run be killed."""
         if not self.before and not self._begun:
+            if self.kept:
+                keep_earlier(self.path, self.kept)
             self.write()
         self._begun = True
 
@@ -127,6 +133,26 @@ class Listing:
             stem, number = f"{slug}-{number}", number + 1
         self._taken.add(stem.casefold())
         return stem
+
+
+def free_name(folder: Path) -> str:
+    """run-1.json, or the next that is not there."""
+    return f"run-{next(i for i in itertools.count(1) if not (folder / f'run-{i}.json').exists())}.json"
+
+
+def keep_earlier(folder: Path, name: str) -> None:
+    """Give the run.json in a folder another name, and the sheets beside it names that begin with it."""
+    stem = Path(name).stem
+    for sheet in (folder / "contact_sheet.png", *folder.glob("contact_sheet-*.png")):
+        if not sheet.is_file():
+            continue
+        sheet.replace(folder / f"{sheet.stem}.{stem}.png")
+    (folder / "run.json").replace(folder / name)
+
+
+def _stems(folder: Path) -> set[str]:
+    """Of all files in a folder, so that no new one takes the place of an earlier run's."""
+    return {name.casefold() for path in folder.iterdir() if path.is_file() for name in (path.stem, path.name.partition(".")[0])}
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
