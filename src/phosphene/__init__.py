@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import evaluation as evaluation
+    from . import targets as targets
     from . import training as training
     from .accumulate.feature_index import FeatureIndex
     from .attribution.explain import explain
@@ -89,7 +90,7 @@ _WHERE = {
     "results.neighbours": ("Neighbours",),
     "results.record": ("Record",),
 }
-_PACKAGES = ("evaluation", "training")
+_PACKAGES = ("evaluation", "targets", "training")
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [

@@ -157,7 +157,7 @@ def test_without_a_convolution_the_channels_are_asked_for() -> None:
 
 def test_an_output_that_no_size_mends_is_said_at_once() -> None:
     with pytest.raises(OutputError, match="the network returned Tensor"):
-        ph.Network(nn.Conv2d(3, 4, 3))
+        ph.Network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2)))
 
 
 def test_what_is_no_module_is_refused() -> None:

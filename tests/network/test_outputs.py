@@ -15,7 +15,7 @@ from phosphene.errors import OutputError
 from phosphene.network.outputs import _ending_by_numbers, ending, kinds, unpack
 
 SCORES = torch.arange(6.0).view(2, 3)
-FEATURES = torch.zeros(2, 8, 4, 4)
+FEATURES = torch.zeros(2, 8, 4)
 Named = namedtuple("Named", "logits aux_logits")
 Unnamed = namedtuple("Unnamed", "features a")
 
@@ -72,13 +72,13 @@ def test_a_pick_decides_where_there_is_a_choice() -> None:
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        (FEATURES, r"Tensor\(2, 8, 4, 4\)"),
+        (FEATURES, r"Tensor\(2, 8, 4\)"),
         (SCORES.long(), r"Tensor\(2, 3\)"),
         (torch.zeros(3, 3), r"Tensor\(3, 3\)"),
         (torch.zeros(2, 0), r"Tensor\(2, 0\)"),
         (torch.zeros(()), r"Tensor\(\)"),
         ({"a": SCORES, "b": SCORES}, r"dict\(a: Tensor\(2, 3\), b: Tensor\(2, 3\)\)"),
-        ((FEATURES, FEATURES), r"tuple\(Tensor\(2, 8, 4, 4\), Tensor\(2, 8, 4, 4\)\)"),
+        ((FEATURES, FEATURES), r"tuple\(Tensor\(2, 8, 4\), Tensor\(2, 8, 4\)\)"),
         ([], r"list\(\)"),
         ({}, r"dict\(\)"),
         ("scores", "str"),

@@ -31,6 +31,7 @@ NO_GRADIENT = (
 )
 _CHOSEN = "of several tensors that the network returned, the one with"
 LIKELY_SIZES = (224, 32, 28, 64, 96, 299)  # tried in this order where nobody says the size
+_MEANS = "scores are means over all positions of {} maps of {}×{}, as of a segmentation network"
 Changes = Mapping[str, probe.Change]
 Runs = dict[str, list[tuple[int, ...]]]  # the shapes that a path gives, run by run
 
@@ -503,9 +504,11 @@ class Network:
                 runs, output = self._passes.first(module, first)
             scores = outputs.unpack(output, self._output, batch, self._width)
         rivals = [] if self._output else outputs.rivals(output, batch)
-        self._choice = (
+        self._choice: tuple[str, ...] = (
             () if len(rivals) < 2 else (f"{_CHOSEN} {scores.shape[1]} columns is read as the scores: {outputs.kinds(output)}",)
         )
+        if size := outputs.size_of_maps(output, self._output, batch, self._width):
+            self._choice += (f"{_MEANS.format(scores.shape[1], *size)}; output=ph.targets.mean(mask) takes those of a mask",)
         return preprocess, runs, scores
 
     def _names(self, classes: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ _BY_HAND = ("Mul", "Div", "Reciprocal", "Add", "Neg", "Pow")  # of 1 / (1 + exp(
 def unpack(output: Any, pick: Pick | None, batch: int, classes: int | None = None) -> Tensor:
     """The raw scores (b, classes) in what the network returned, as float32 or float64.
 
-    A tensor (b, classes) or (b,) as it is, also with trailing 1×1 axes, or (classes,) for a batch of one; of a mapping or a
+    A tensor (b, classes) or (b,) as it is, also with trailing 1×1 axes, or (classes,) for a batch of one; the means over
+    positions of maps of classes (b, classes, h, w); of a mapping or a
     model output the entry called logits, scores, out…; of a tuple or list the only tensor of scores, or the first of several
     of one width. Where several widths compete, the one with as many columns as there are `classes`, or
     the one that is computed from all the others. `pick` decides in the
@@ -129,6 +130,13 @@ def _ending_by_numbers(scores: Tensor) -> str | None:
     return None
 
 
+def size_of_maps(output: Any, pick: Pick | None, batch: int, classes: int | None) -> tuple[int, int] | None:
+    """(h, w) of the maps of classes whose means are the scores, as of a segmentation network; None where they are no means."""
+    found = pick(output) if pick else _only_scores(output, batch, classes)
+    h, w = found.shape[2:] if isinstance(found, Tensor) and found.ndim == 4 else (1, 1)
+    return None if h * w == 1 else (h, w)
+
+
 def rivals(output: Any, batch: int) -> list[Tensor]:
     """The tensors in a tuple, a list or a mapping that may each be the scores; none where a known key names them."""
     named: Any = output if isinstance(output, Mapping) else getattr(output, "_asdict", dict)()
@@ -195,6 +203,8 @@ def _as_rows(scores: Tensor, output: Any, batch: int) -> Tensor:
         scores = scores.unsqueeze(1)
     elif scores.ndim < 2 and batch == 1:  # `.squeeze()` takes a batch of one away too
         scores = scores.reshape(1, -1)
+    if scores.ndim == 4 and scores.shape[0] == batch and scores.is_floating_point():  # maps of classes, as of segmentation
+        scores = scores.mean((2, 3))
     if scores.ndim != 2 or scores.shape[0] != batch or scores.shape[1] == 0 or not scores.is_floating_point():
         raise OutputError(_needed(output))
     return scores if scores.dtype == torch.float64 else scores.float()

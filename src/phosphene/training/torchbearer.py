@@ -32,8 +32,8 @@ except ImportError as missing:
     raise ExtraError("callbacks for torchbearer need it; pip install torchbearer") from missing
 
 NOISE = (
-    "torchbearer's own ascent draws what is noise to other networks: of fourteen ImageNet classes drawn by MobileNetV2 four others "
-    'recognised none. recipe="natural" draws what others recognise'
+    "torchbearer's own ascent draws what is noise to other networks: of fourteen ImageNet classes drawn by MobileNetV2 four "
+    'others recognised none. recipe="natural" draws what others recognise'
 )
 RANDOM = -10  # as in torchbearer: another target each time
 OptimiserFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
