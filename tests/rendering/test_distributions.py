@@ -133,7 +133,7 @@ def test_a_record_that_names_photographs_is_rerun_with_trust_alone(photos: Path,
     net = ph.load("demo:robust")
     rendering = ph.render(net, "logit:cat", priors=[ph.feature_distributions(like=str(photos))], steps=2, frames=0)
     rendering.save(tmp_path / "out")
-    with pytest.raises(ph.PhospheneError, match="--trust"):
+    with pytest.raises(ph.PhospheneError, match="--obey"):
         ph.rerun(tmp_path / "out" / "cat.png")
     assert ph.rerun(tmp_path / "out" / "cat.png", trust=True).identical
 

@@ -86,12 +86,12 @@ def _of_preset(preset: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
 class _Steps:
     """What the steps of a Compose do, one after another."""
 
-    found: dict[str, Any] = field(default_factory=dict)
-    bytes_stay: bool = False  # numbers from 0 to 255 go into the network
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self.bytes_stay = False  # numbers from 0 to 255 go into the network
 
     @classmethod
     def of(cls, given: Any) -> _Steps:
