@@ -25,7 +25,8 @@ from tests.nets import HABITS, made, network, of_channels
 NAMES = [
     name for name in registry.names("methods") if registry.find("methods", name).__module__.startswith("phosphene.attribution")
 ]
-METHODS = [name for name in NAMES if name != "captum"]
+# Attention is of transformers alone, see test_attention.py.
+METHODS = [name for name in NAMES if name != "captum" and not name.startswith("attention_")]
 RULED = ("guided_backprop", "deconvnet")
 RELUS = ("plain", "inplace", "functional", "random at training", "frozen")  # the others end in ELU
 
