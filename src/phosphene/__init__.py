@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .accumulate.feature_index import FeatureIndex
     from .attribution.explain import explain
     from .cams.cam import cam
+    from .concepts.concept import concept
+    from .concepts.parts import parts
     from .errors import Interrupted, PhospheneError
     from .exemplars.examples import Examples, examples
     from .inspection.activations import activations
@@ -57,6 +59,8 @@ _WHERE = {
     "accumulate.feature_index": ("FeatureIndex",),
     "attribution.explain": ("explain",),
     "cams.cam": ("cam",),
+    "concepts.concept": ("concept",),
+    "concepts.parts": ("parts",),
     "errors": ("Interrupted", "PhospheneError"),
     "exemplars.examples": ("Examples", "examples"),
     "inspection.activations": ("activations",),
@@ -119,6 +123,7 @@ __all__ = [
     "clip_norm",
     "clip_value",
     "colour",
+    "concept",
     "crop",
     "custom",
     "cutout",
@@ -142,6 +147,7 @@ __all__ = [
     "neuron",
     "noise",
     "parse",
+    "parts",
     "phase",
     "pixels",
     "probability",
