@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_is_there(phosphene: Phosphene, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--method", "magic"), "method is 'magic'; consensus, graphcut or threshold is needed"),
+        (("--method", "magic"), "method is 'magic'; auto, consensus, graphcut, thresholds or threshold is needed"),
         (("--threshold", "2"), "threshold is 2.0; 0 to 1 is needed"),
         (("--threshold", "nan"), "threshold is nan; a finite number is needed"),
         (("--threshold", "half"), "threshold is 'half'"),

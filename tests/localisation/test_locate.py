@@ -11,6 +11,7 @@ import torch
 
 import phosphene as ph
 from phosphene.errors import ExtraError, RequestError
+from phosphene.localisation.consensus import SHARES
 from phosphene.localisation.locate import ROUGH, places
 from phosphene.localisation.threshold import level_of, mask_of, otsu
 from tests.localisation.blobs import SIZE, blob, heatmap
@@ -153,7 +154,7 @@ def test_the_random_numbers_of_opencv_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "magic"}, "method is 'magic'; consensus, graphcut or threshold is needed"),
+        ({"method": "magic"}, "method is 'magic'; auto, consensus, graphcut, thresholds or threshold is needed"),
         ({"method": "threshold", "threshold": 1.5}, "threshold is 1.5; 0 to 1 is needed"),
         ({"method": "threshold", "threshold": "half"}, "threshold is 'half'; a share of the maximum from 0 to 1, otsu or mean"),
         ({"method": "threshold", "most": 0}, "most is 0"),
@@ -174,6 +175,24 @@ def test_without_opencv_the_extra_is_named_and_threshold_works(method: str, monk
     with pytest.raises(ExtraError, match=rf"{method}.* need OpenCV; pip install 'phosphene\[opencv\]', or take .*threshold"):
         ph.locate(h, method)  # type: ignore[arg-type]
     assert ph.locate(h, "threshold").boxes.tolist() == [list(BOX)]
+
+
+def test_the_default_runs_without_opencv_and_says_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    h = heatmap(blob(BOX)[None])
+    assert ph.locate(h).method == "consensus"
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    found = ph.locate(h)
+    assert found.method == "thresholds"
+    assert any("located by thresholds alone" in note for note in found.notes())
+    assert not any("thresholds alone" in note for note in ph.locate(h, "threshold").notes())
+
+
+def test_thresholds_are_the_mean_of_their_boxes() -> None:
+    values = blob(BOX)[None]
+    at = [ph.locate(heatmap(values), "threshold", threshold=share).boxes[0] for share in SHARES]
+    otsus = ph.locate(heatmap(values), "threshold").boxes[0]
+    expected = (otsus + torch.stack(at).mean(0)) / 2
+    torch.testing.assert_close(ph.locate(heatmap(values), "thresholds").boxes[0], expected)
 
 
 def test_otsu_parts_two_levels_anywhere_between_them() -> None:

@@ -31,8 +31,14 @@ def locate(
         str, typer.Option("--map", metavar="NAME", help="What `phosphene explain --method` takes: where the class is seen.")
     ] = "fine_cam",
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="consensus; threshold; graphcut, which also sees colours and edges.")
-    ] = "consensus",
+        str,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="consensus, graphcut (these two also see colours and edges; extra opencv), thresholds, threshold; "
+            "auto: consensus where OpenCV is, else thresholds.",
+        ),
+    ] = "auto",
     threshold: Annotated[
         str, typer.Option("--threshold", metavar="T", help="A share of the map's maximum, as 0.2; otsu or mean.")
     ] = "otsu",
@@ -70,7 +76,7 @@ def locate(
         "photos": [str(path) for path in photos],
         "classes": classes,
         "map": map_name,
-        "method": method,
+        "method": way,
         "threshold": level,
         "most": most,
         "masks": masks,

@@ -25,9 +25,20 @@ def consensus(values: Tensor, picture: Tensor, threshold: float | str, most: int
     level = mask_of(values, threshold)
     if not bool(level.any()):
         return level, boxes_of(level)
-    shares = [mask_of(values, share) for share in SHARES]
     cut = graphcut(values, picture, Seeds.of_shares(values, level_of(values, threshold)), side=SIDE)
-    guesses = [boxes_of(level), torch.stack([boxes_of(mask)[0] for mask in shares]).mean(0, keepdim=True), boxes_of(cut)]
+    return _agreed(values, level, [cut], most, least)
+
+
+def thresholds(values: Tensor, picture: Tensor, threshold: float | str, most: int, least: float) -> tuple[Tensor, Tensor]:
+    """As `consensus`, of the first two guesses, which look at the map alone."""
+    level = mask_of(values, threshold)
+    return _agreed(values, level, [], most, least) if bool(level.any()) else (level, boxes_of(level))
+
+
+def _agreed(values: Tensor, level: Tensor, cuts: list[Tensor], most: int, least: float) -> tuple[Tensor, Tensor]:
+    shares = [mask_of(values, share) for share in SHARES]
+    averaged = torch.stack([boxes_of(mask)[0] for mask in shares]).mean(0, keepdim=True)
+    guesses = [boxes_of(level), averaged, *(boxes_of(cut) for cut in cuts)]
     first = torch.cat(guesses).mean(0, keepdim=True)  # of two, should the cut have found nothing
-    agreed = (level.float() + torch.stack(shares).float().mean(0) + cut.float()) / 3 >= 0.5
-    return agreed, torch.cat([first, boxes_of(level, most, least)[1:]])
+    voices = [level.float(), torch.stack(shares).float().mean(0), *(cut.float() for cut in cuts)]
+    return torch.stack(voices).mean(0) >= 0.5, torch.cat([first, boxes_of(level, most, least)[1:]])

@@ -18,11 +18,18 @@ OBJECT, GROUND = 0.7, 0.1  # of the maximum
 ROUNDS = 3  # of GrabCut: colours learned from the mask, then the mask cut anew
 
 
+def has_opencv() -> bool:
+    try:
+        return importlib.util.find_spec("cv2") is not None
+    except ValueError:  # a module of that name that is none
+        return False
+
+
 def check_extra() -> None:
     """ExtraError without OpenCV."""
-    if importlib.util.find_spec("cv2") is None:
+    if not has_opencv():
         raise ExtraError(
-            "methods consensus and graphcut need OpenCV; pip install 'phosphene[opencv]', or take method threshold"
+            "methods consensus and graphcut need OpenCV; pip install 'phosphene[opencv]', or take method thresholds"
         )
 
 

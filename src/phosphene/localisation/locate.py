@@ -17,12 +17,12 @@ from ..pictures.converting import Pictures
 from ..results import door
 from ..results.heatmap import Heatmap
 from .boxes import boxes_of, fitting, to_photo
-from .consensus import consensus
-from .graphcut import Seeds, check_extra, graphcut
+from .consensus import consensus, thresholds
+from .graphcut import Seeds, check_extra, graphcut, has_opencv
 from .located import Located
 from .threshold import level_of, mask_of
 
-Way = Literal["consensus", "graphcut", "threshold"]
+Way = Literal["auto", "consensus", "graphcut", "thresholds", "threshold"]
 SMOOTHING = 6 / 224  # of the shorter side: σ of the blur of a map of single pixels
 ROUGH = (
     "saliency",
@@ -37,7 +37,7 @@ LEAST = 0.1  # of the largest component's size: what is smaller is no further bo
 @door.takes(heatmap=door.heatmap, picture=door.photos_or_none)
 def locate(
     heatmap: Heatmap,
-    method: Way = "consensus",
+    method: Way = "auto",
     *,
     picture: Pictures | None = None,
     threshold: float | str = "otsu",
@@ -49,7 +49,8 @@ def locate(
     heatmap    what `cam` or `explain` gave; negative values speak against the objective and count as 0. Maps of
                single pixels, as of gradients, are blurred; where their sign alternates |values| are
     method     threshold: what exceeds a number. graphcut: that is parted from the rest by its colours and edges, as OpenCV's
-               GrabCut does; the extra `opencv`. consensus: the mean of boxes by many thresholds and by graph cut; likewise
+               GrabCut does; the extra `opencv`. consensus: the mean of boxes by many thresholds and by graph cut; likewise.
+               thresholds: the same mean without the cut. auto: consensus, where OpenCV is missing thresholds with a note
     picture    the photographs (1, c, h, w) that the pictures were fitted from, one for all or one per map: boxes and masks are
                then in their pixels. None: in those of `heatmap.pictures`
     threshold  a share of each map's maximum (0.2: Zhou et al. 2016), "otsu" or "mean"
@@ -64,7 +65,7 @@ def locate(
     >>> ph.locate(h, "threshold", threshold=0.2).boxes.shape
     torch.Size([1, 4])
     """
-    check(method, threshold, most)
+    method = check(method, threshold, most)
     checks.real("least", least, low=0, high=1)
     photos = _photos(heatmap, picture)
     preprocess = Preprocess.from_dict(heatmap.record.preprocess)
@@ -81,13 +82,17 @@ def locate(
 
 
 def check(method: str, threshold: float | str, most: int) -> Way:
-    """The method, found to be there; RequestError or ExtraError if the request cannot be met."""
+    """The method that is meant, found to be there; RequestError or ExtraError if the request cannot be met."""
     level_of(torch.ones(1, 1), threshold)
     checks.whole("most", most, low=1)
     if isinstance(method, str) and method == "threshold":
         return "threshold"
-    if not isinstance(method, str) or method not in WAYS:
-        raise RequestError(f"method is {shown(method)}; consensus, graphcut or threshold is needed")
+    if not isinstance(method, str) or method not in ("auto", *WAYS):
+        raise RequestError(f"method is {shown(method)}; auto, consensus, graphcut, thresholds or threshold is needed")
+    if method == "auto":
+        return "consensus" if has_opencv() else "thresholds"
+    if method == "thresholds":
+        return "thresholds"
     check_extra()
     return "graphcut" if method == "graphcut" else "consensus"
 
@@ -106,6 +111,7 @@ WAYS: dict[str, Callable[[Tensor, Tensor, float | str, int, float], tuple[Tensor
     "consensus": consensus,
     "graphcut": _by_graphcut,
     "threshold": _by_threshold,
+    "thresholds": thresholds,
 }
 
 

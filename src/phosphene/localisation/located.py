@@ -20,6 +20,7 @@ from ..results.record import Record
 from ..results.several import Several
 from .drawing import drawn
 
+_NO_CUT = "located by thresholds alone: with OpenCV (extra opencv) a graph cut along colours and edges is averaged in"
 SIDE = 224  # pixels of a tile of the sheet
 
 
@@ -82,7 +83,8 @@ class Located(Several):
         """Sentences on what may mislead: those of the map, and where no box was found."""
         place = self._place(item)
         nothing = () if len(self.every[place]) else ("nothing: no place of the map is positive, so there is no box",)
-        return self.heatmap.items[place].notes + nothing
+        without = (_NO_CUT,) if self.method == "thresholds" else ()
+        return self.heatmap.items[place].notes + nothing + without
 
     def image(self, item: int = 0, *, contour: bool = True) -> Image.Image:
         """The photograph with its boxes, the first one thicker, and the outline of the mask."""
