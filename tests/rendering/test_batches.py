@@ -111,8 +111,9 @@ def test_memory_grows_with_the_batch_alone() -> None:
     assert 0.7 < (four - two) / (two - one) < 3
 
 
-@pytest.mark.parametrize(("count", "bound"), [(2000, 15), pytest.param(10_000, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "bound"), [(4000, 40), pytest.param(10_000, 60, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_objectives(count: int, bound: int) -> None:
+    """The pictures alone would be 52 MiB of 3,500 more objectives; the allocator moves the peak by some 10 MiB."""
     few, many = peaks(MANY, "500,64,1", f"{count},64,1")
     assert many - few < bound
 
