@@ -57,3 +57,13 @@ def test_short_words_of_options(phosphene: Phosphene) -> None:
     assert "--chunk,--batch,--batch-s" in words
     assert "grad_cam" in words
     assert "fine_cam" in words
+
+
+def test_quiet_leaves_errors_alone(phosphene: Phosphene) -> None:
+    phosphene(*LINE, "-c", "cat")
+    Path("out/broken.png").write_bytes(Path("out/cat.png").read_bytes()[:200])
+    ran = phosphene("explain", "-m", "demo:robust", "out", "-o", "why", "-q")
+    assert ran.err.splitlines() == [line for line in ran.err.splitlines() if line.startswith("phosphene: ")]
+    assert "broken.png" in ran.err
+    assert phosphene("-q", *LINE, "-c", "dog").err == ""
+    assert phosphene(*LINE, "-c", "dgo", "--quiet").err.startswith("phosphene: no class 'dgo'")

@@ -28,6 +28,7 @@ from .gap_head import gap_head
 from .layers import layers
 from .locate import locate
 from .neighbours import neighbours
+from .quiet import quiet
 from .render import render
 from .rerun import rerun
 from .statistics import statistics
@@ -76,7 +77,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _global(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; at any place in the line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; anywhere in the line.")] = False,
+    silent: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No notes and no progress, errors alone; anywhere in the line.")
+    ] = False,
 ) -> None:
     pass
 
@@ -85,17 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; gives the exit status: 0 done, 2 the request is wrong, 1 something failed or was interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [one for one in given if one != "--debug"]
+    silent = bool({"-q", "--quiet"} & set(given))
+    given = [one for one in given if one not in ("--debug", "-q", "--quiet")]
     try:
-        _refuse_several_models(given)
-        command = typer.main.get_command(app)
-        values = {} if not given or {"-h", "--help", "--version"} & set(given) else _default_map(command)
-        if len(given) == 1 and (model := values.get(given[0], {}).get("model")):
-            given = [*given, "-m", model]  # a command without arguments shows its help
-        status = command(given, standalone_mode=False, prog_name="phosphene", default_map=values)
-        if status == _INTERRUPTED:
-            raise KeyboardInterrupt
-        return status if isinstance(status, int) else 0
+        with quiet(silent):
+            return _run(given)
     except PhospheneError as error:
         return _told(error, str(error), error.status, debug)
     except _UsageError as error:
@@ -111,6 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_out_of_memory(error):
             return _told(error, f"out of memory: {first_line(error)}; take a smaller --size or --batch", 1, debug)
         return _told(error, f"{type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1, debug)
+
+
+def _run(given: list[str]) -> int:
+    _refuse_several_models(given)
+    command = typer.main.get_command(app)
+    values = {} if not given or {"-h", "--help", "--version"} & set(given) else _default_map(command)
+    if len(given) == 1 and (model := values.get(given[0], {}).get("model")):
+        given = [*given, "-m", model]  # a command without arguments shows its help
+    status = command(given, standalone_mode=False, prog_name="phosphene", default_map=values)
+    if status == _INTERRUPTED:
+        raise KeyboardInterrupt
+    return status if isinstance(status, int) else 0
 
 
 def _refuse_several_models(given: Sequence[str]) -> None:
