@@ -222,3 +222,17 @@ def test_an_index_takes_references_paths_and_images(tmp_path: Path) -> None:
             if (ask, kind) not in {(index.delete, "text"), (index.delete, "empty")}:  # an id that is not there, and none
                 with pytest.raises(ph.PhospheneError):
                     ask(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: verbs.render(NET, 3, observers=[print], steps=1), r"observers must have a method on_step\(.*got <built-in"),
+        (lambda: verbs.load("resnet50"), "nearest: .*torchvision:resnet50"),
+        (lambda: verbs.load("resnet50"), "nearest: .*timm:resnet50"),
+        (lambda: verbs.match("stem.0", "nofile.png"), "^picture 'nofile.png' is no file of up to 512 MiB$"),
+    ],
+)
+def test_first_calls_that_went_wrong_are_answered(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(ph.PhospheneError, match=words):
+        call()

@@ -124,6 +124,8 @@ def _digest(source: str) -> str:
             raise RequestError(f"picture {shown(str(file))} is no file of up to {LARGEST_BYTES >> 20} MiB")
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGITS]
+    except RequestError:
+        raise
     except OSError as error:
         raise RequestError(f"picture {shown(str(file))} cannot be read: {first_line(error)}") from error
     except ValueError as error:  # a NUL in a name

@@ -32,7 +32,7 @@ ZOOM = 1.04  # a frame; ditto 1.05
 
 
 @shielded
-@door.takes(net=door.network, photo=door.photo, objective=door.objectives)
+@door.takes(net=door.network, photo=door.photo, objective=door.objectives, observers=door.observers)
 def dream(
     net: Network,
     photo: Picture,

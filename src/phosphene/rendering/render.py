@@ -35,6 +35,7 @@ from .views import View
     projections=door.several,
     views=door.several,
     judges=door.networks,
+    observers=door.observers,
 )
 def render(
     net: Network,

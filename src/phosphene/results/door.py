@@ -206,6 +206,16 @@ def several(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     return [value]
 
 
+def observers(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
+    """Those that are told of every step."""
+    for one in several(name, value, _arguments) or ():
+        if not callable(getattr(one, "on_step", None)):
+            raise RequestError(
+                f"{name} must have a method on_step(done, items, step, steps, pictures, values), got {shown(one)}"
+            )
+    return several(name, value, _arguments) or ()
+
+
 def names(name: str, value: Any, _arguments: Mapping[str, Any]) -> Any:
     """Several names or indices; one stands for a list of one."""
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):

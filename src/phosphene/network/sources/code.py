@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ...errors import ModelError, UnknownNameError, first_line, shown
 from ..opened import Opened
 
 LARGEST_CODE = 4 << 20  # bytes of a file that is looked through
+_NAME = re.compile(r"[a-z][a-z0-9_]+")  # as torchvision and timm call their networks
 _HOW = "package.module:factory or path/file.py:factory is needed"
 
 
@@ -28,7 +30,8 @@ def open_factory(name: str) -> Opened:
     """Import the module, take the attribute, call it if it is no module yet."""
     place, colon, attribute = name.rpartition(":")
     if not colon:
-        raise UnknownNameError("model", name, _examples(), _HOW)
+        libraries = [f"{source}:{name}" for source in ("torchvision", "timm")] if _NAME.fullmatch(name) else []
+        raise UnknownNameError("model", name, [*libraries, *_examples()], _HOW)
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise ModelError(f"model {shown(name)}; {_HOW}")
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place, name)
