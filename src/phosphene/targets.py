@@ -26,7 +26,8 @@ MAP_KEYS = ("out", "logits", "masks", "pred", "output")  # of torchvision, of tr
 def mean(mask: Tensor | None = None) -> Pick:
     """Scores (b, classes) of maps of classes (b, classes, h, w): their means over positions, or over those of a mask.
 
-    mask  (h, w) of any size, bool or weights of 0 or more; it is averaged to the size of the maps. None: all positions
+    mask  (h, w) of the picture as the network sees it, bool or weights of 0 or more; it is averaged to the size of the maps.
+          A mask of a photograph is resized and cropped with it: net.preprocess.fit(mask[None, None])[0, 0]. None: all positions
     The sum over the mask, as pytorch-grad-cam's SemanticSegmentationTarget has it, is the same times the number of positions.
 
     >>> mean(torch.tensor([[1.0, 0.0]]))(torch.tensor([[[[2.0, 8.0]]]])).item()
@@ -65,7 +66,7 @@ def highest(classes: int) -> Pick:
 def box(corners: Sequence[float], label: int, iou: float = 0.5) -> Pick:
     """The score (b, 1) of one box that a detector found: how sure it is of the label there.
 
-    corners  (left, top, right, bottom) in pixels of the picture, right and bottom outside
+    corners  (left, top, right, bottom) in pixels of the picture as the network sees it, as the detector gives them
     label    the detector's number of the class
     iou      overlap from which a found box counts as this one
     The score is that of the found box that overlaps most, times the overlap; 0 where none overlaps so much. Gradients pass the
