@@ -114,3 +114,24 @@ def test_the_nearest_file_is_taken(project: Path) -> None:
     write(project, "model = 'demo:robust'")
     write(project / "inside", "model = 'demo:standard'")
     assert defaults.read().model == "demo:standard"
+
+
+def test_code_is_never_that_of_the_working_folder(project: Path) -> None:
+    """A file of that name there may be a stranger's."""
+    (project / "inside" / "net.py").write_text("open('ran', 'w')")
+    write(project, 'model = "net.py:make"\n[models]\nmine = "net.py:make"\n[defaults.explain]\nmodel = "net.py:make"')
+    assert main(["doctor"]) == 2
+    assert main(["doctor", "-m", "mine"]) == 2
+    assert main(["explain", "sample", "-o", "why"]) == 2
+    assert not list(project.rglob("ran"))
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("strange", ["link", "folder"])
+def test_a_strangers_link_or_folder_is_passed_over(project: Path, strange: str) -> None:
+    shared = project / "inside"
+    (project / "mine.toml").write_text('model = "demo:robust"')
+    (shared / defaults.NAME).symlink_to(project / "mine.toml")
+    assert defaults.read().model == "demo:robust"
+    os.lchown(shared / defaults.NAME if strange == "link" else shared, 12345, 12345)
+    assert defaults.read().model is None

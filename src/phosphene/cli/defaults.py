@@ -45,9 +45,7 @@ class Defaults:
 
     def reference(self, model: str) -> str:
         """The reference that a name stands for; any other text as it is."""
-        if model not in self.models:
-            return model
-        return _anchored(self.models[model], self.place.parent if self.place else Path())
+        return self.models.get(model, model)
 
     def of_commands(self, commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Values of parameters by command, as a command line's default map has them. commands: by name, with their `params`."""
@@ -86,7 +84,9 @@ def _above(folder: Path) -> Iterator[Path]:
 
 
 def _own(file: Path) -> bool:
-    return not hasattr(os, "getuid") or file.stat().st_uid == os.getuid()
+    """Whether the file, a link to it and the folder that it is found in are the user's: who has the folder can change them."""
+    places = (file.parent.stat(), file.lstat(), file.stat())
+    return not hasattr(os, "getuid") or all(place.st_uid == os.getuid() for place in places)
 
 
 def _parsed(file: Path) -> Defaults:
@@ -105,7 +105,23 @@ def _parsed(file: Path) -> Defaults:
         raise RequestError(f"{file}: defaults must be options with values, got {shown(options)}")
     if model is not None and not isinstance(model, str):
         raise RequestError(f"{file}: model must be a name or a reference, got {shown(model)}")
-    return Defaults(file, model, models, options)
+    named = {name: _anchored(reference, file.parent) for name, reference in models.items()}
+    return Defaults(file, _anchored_model(model, named, file.parent), named, _with_models(options, named, file.parent))
+
+
+def _anchored_model(model: str | None, named: Mapping[str, str], folder: Path) -> str | None:
+    return model if model is None or model in named else _anchored(model, folder)
+
+
+def _with_models(options: Mapping[str, Any], named: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """The options, with the networks among them found from the folder on, also those of one command."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            found[key] = _with_models(value, named, folder)
+        else:
+            found[key] = _anchored_model(value, named, folder) if key == "model" and isinstance(value, str) else value
+    return found
 
 
 def _options(command: Any) -> dict[str, str]:
@@ -119,9 +135,9 @@ def _anchored(reference: str, folder: Path) -> str:
     pairs = [_anchored_pair(pair, folder) for pair in query.split("&")] if mark else []
     source, colon, rest = base.partition(":")
     if source.endswith((".py", ".pt2")):
-        base = _found(source, folder) + colon + rest
+        base = f"{folder / source}{colon}{rest}"  # also where it is not there: never a file of the working folder
     elif source == "gap-head":
-        base = f"{source}:{_found(rest, folder)}"
+        base = f"{source}:{folder / rest}"
     return base + mark + "&".join(pairs)
 
 
