@@ -227,6 +227,7 @@ def test_a_located_map_shows_itself() -> None:
     rows, columns = yellow.all(2).any(1).nonzero()[:, 0], yellow.all(2).any(0).nonzero()[:, 0]
     assert [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1] == [7 * side for side in BOX]
     assert found.sheet().width > image.width
+    assert found.sheet().height < image.height + 160  # a title and lines of text, and nothing empty
     assert found._repr_html_().startswith("<figure>")
 
 

@@ -29,6 +29,18 @@ def test_many_squares_are_laid_out_about_three_to_two() -> None:
     assert [columns_for(n) for n in (1, 2, 6, 24, 54)] == [1, 2, 3, 6, 9]
 
 
+def test_three_pictures_are_one_row() -> None:
+    assert columns_for(3) == columns_for(3, height=5, width=4) == 3
+    assert columns_for(3, width=9) == 1
+
+
+def test_lower_pictures_stand_on_their_lines() -> None:
+    tiles = [Tile(Image.new("RGB", (20, height), "black"), ("name",)) for height in (40, 10)]
+    hanging, standing = (np.asarray(contact_sheet(tiles, tile=1, columns=2, standing=one)) for one in (False, True))
+    right = 16 + 20 + 14
+    assert hanging[16 : 16 + 10, right : right + 20].max() == standing[16 + 30 : 16 + 40, right : right + 20].max() == 0
+
+
 def test_tall_tiles_stand_in_more_columns() -> None:
     assert columns_for(12, height=4) > columns_for(12) > columns_for(12, width=4)
 

@@ -426,3 +426,10 @@ def test_the_enlarged_middle_stays_between_black_and_white() -> None:
 def test_a_picture_of_the_size_that_is_asked_for_is_given_back_itself() -> None:
     picture = photo(20, 30)
     assert resized(picture, (20, 30)) is picture
+
+
+def test_a_dream_shows_before_and_after_in_a_size_that_a_page_holds(robust: ph.Network) -> None:
+    small, large = dreamt(robust, photo(32, 32), steps=0).sheet(), dreamt(robust, photo(600, 900), steps=0, octaves=1).sheet()
+    assert small.width > 2 * 160  # enlarged
+    assert 2 * 480 < large.width < 2 * 480 + 60
+    assert dreamt(robust, photo(600, 900), steps=0, octaves=1).image().size == (900, 600)

@@ -221,3 +221,13 @@ def test_a_plateau_with_rounding_is_saturated() -> None:
 def test_a_map_is_shown_with_its_sign_but_for_who_wants_its_size() -> None:
     signed, sized = (heatmap(RAMP, by_size=by_size).overlay().tobytes() for by_size in (False, True))
     assert heatmap(RAMP).overlay().tobytes() == signed != sized
+
+
+def test_a_map_by_itself_and_over_its_picture_have_one_range_unless_one_is_smoothed() -> None:
+    coarse = heatmap(torch.arange(16.0).reshape(4, 4), sides=(64, 64))
+    alone, over = coarse._map_tiles(None, 0)
+    assert alone.lines[1] == over.lines[1] == "0 to 15"
+    assert alone.image.size == over.image.size
+    fine, smoothed = heatmap(torch.rand(64, 64), sides=(64, 64))._map_tiles(None, 0)
+    assert fine.image.size == smoothed.image.size
+    assert smoothed.lines[2] == "smoothed"

@@ -125,7 +125,7 @@ def test_several_are_animated_in_a_grid_and_one_alone(rendering: ph.Rendering, t
     ):
         assert every.n_frames == one.n_frames == 3  # type: ignore[attr-defined]  # of the plug-in's class
         assert one.size == (224, 224)
-        assert every.size == (4 * (32 + 2 + 32), 4 * (32 + 2 + 32))
+        assert every.size == (7 * (32 + 2 + 32 + 2 + 32), 7 * 32)
 
 
 def test_the_last_of_an_animation_is_the_finished_picture(rendering: ph.Rendering, tmp_path: Path) -> None:

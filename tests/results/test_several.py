@@ -52,7 +52,7 @@ def test_matplotlib_draws_an_item(kind: str) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     found, ax = MADE[kind](), pyplot.subplots()[1]
     assert found.plot(ax, item=1) is ax
-    assert ax.get_title() == found.title_of(1)
+    assert ax.get_title() == found.title_of(1).replace(" · ", "\n")
     assert np.array_equal(np.asarray(ax.images[0].get_array()), np.asarray(found.image(1)))
     pyplot.close("all")
 

@@ -108,7 +108,7 @@ def _facts(found: Examples, unit: int) -> list[str]:
     kind, _, rest = text.partition(":")
     address, _, number = rest.rpartition(":")
     names = [f"channel {number}", address] if kind == "channel" else [rest or text, kind]
-    numbers = [f"mean {float(stats.mean[unit]):.3g}, spread {float(stats.spread[unit]):.3g}"]
+    numbers = [f"mean {float(stats.mean[unit]):.3g}", f"spread {float(stats.spread[unit]):.3g}"]
     return [*names, *numbers, "never above 0" if bool(stats.dead[unit]) else f"{float(stats.sparsity[unit]):.0%} not above 0"]
 
 

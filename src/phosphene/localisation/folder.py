@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pictures import files
+from ..pictures import contact_sheet, files
 from ..pictures.colour import image_of
 from ..results.heatmap import MapItem
 from ..results.map_folder import MapFolder
-from .located import Located, tile
+from .located import Located, sheet, tile
 
 COLUMNS, SHEET_ROWS = 4, 5
 
@@ -49,3 +49,6 @@ class BoxFolder(MapFolder):
             self._title = f"{self._name} · {item['method']} · {item['locate']}"
             with Image.open(self.path / item["file"]) as drawn:
                 self._rows[-1].append(tile(drawn, MapItem.from_dict(item)))
+
+    def _joined(self, tiles: Sequence[contact_sheet.Tile], columns: int) -> Image.Image:
+        return sheet(tiles, self._title, columns)

@@ -68,7 +68,7 @@ class Located(Several):
         return self.boxes
 
     def title_of(self, item: int) -> str:
-        return f"{self.heatmap.title_of(item)}, {self.method}"
+        return f"{self.heatmap.title_of(item)} · {self.method}"
 
     def save(self, folder: str | Path) -> Path:
         """Write each photograph with its boxes as PNG, a sheet and run.json; gives the path of the last."""
@@ -93,11 +93,10 @@ class Located(Several):
 
     def sheet(self) -> Image.Image:
         """The photographs with their boxes, named."""
-        tiles = [self.tile(i) for i in range(len(self))]
-        return contact_sheet.contact_sheet(tiles, title=f"{self.heatmap.title} · {self.method}")
+        return sheet([self.tile(i) for i in range(len(self))], f"{self.heatmap.title} · {self.method}")
 
     def tile(self, item: int = 0) -> contact_sheet.Tile:
-        """One of the sheet: the photograph on a white square of 224 px, its name, the class and the score."""
+        """One of the sheet: the photograph, of 224 px at most, its name, the class and the score."""
         return tile(self.image(item), self.heatmap.items[self._place(item)])
 
     def to_dict(self, item: int = 0) -> dict[str, Any]:
@@ -124,9 +123,12 @@ class Located(Several):
 
 
 def tile(image: Image.Image, item: MapItem) -> contact_sheet.Tile:
-    """A photograph with its boxes on a white square, its name, the class and the score."""
+    """A photograph with its boxes, its name, the class and the score."""
     image = image.copy()
     image.thumbnail((SIDE, SIDE))
-    square = Image.new("RGB", (SIDE, SIDE), "white")
-    square.paste(image, (0, SIDE - image.height))  # on the ground, next to the words
-    return contact_sheet.Tile(square, (Path(item.image).name, *item.label))
+    return contact_sheet.Tile(image, (Path(item.image).name, *item.label))
+
+
+def sheet(tiles: Sequence[contact_sheet.Tile], title: str, columns: int | None = None) -> Image.Image:
+    """Photographs of any proportions on one line, none of them enlarged."""
+    return contact_sheet.contact_sheet(tiles, title=title, columns=columns, tile=1, standing=True)

@@ -27,8 +27,13 @@ class Tile:
     lines: tuple[str, ...] = ()
 
 
-def contact_sheet(tiles: Sequence[Tile], *, title: str = "", columns: int | None = None, tile: int = TILE) -> Image.Image:
-    """The tiles row by row on white, each with its lines, under a title. Labels that do not fit are cut with an ellipsis."""
+def contact_sheet(
+    tiles: Sequence[Tile], *, title: str = "", columns: int | None = None, tile: int = TILE, standing: bool = False
+) -> Image.Image:
+    """The tiles row by row on white, each with its lines, under a title. Labels that do not fit are cut with an ellipsis.
+
+    standing: pictures lower than the others stand on their lines, instead of beginning where the others begin
+    """
     if not tiles:
         raise RequestError("a contact sheet of no pictures; at least one is needed")
     images = [enlarged(t.image.convert("RGB"), tile) for t in tiles]
@@ -41,14 +46,14 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str = "", columns: int | None
     titled = int(ImageFont.load_default(TITLE_SIZE).getlength(title)) + 1 if title else 0
     size = (2 * MARGIN + max(columns * cell[0] - GAP, min(titled, LONGEST_TITLE)), 2 * MARGIN + head + rows * cell[1] - GAP)
     if max(size) > LARGEST_SIDE and tile > 16:
-        return contact_sheet(tiles, title=title, columns=columns, tile=tile // 2)
+        return contact_sheet(tiles, title=title, columns=columns, tile=tile // 2, standing=standing)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
         _write(draw, (MARGIN, MARGIN - 2), title, TITLE_SIZE, INK, size[0] - 2 * MARGIN)
     for i, (image, one) in enumerate(zip(images, tiles, strict=True)):
         left, top = MARGIN + (i % columns) * cell[0], MARGIN + head + (i // columns) * cell[1]
-        sheet.paste(image, (left, top))
+        sheet.paste(image, (left, top + (height - image.height if standing else 0)))
         for row, text in enumerate(one.lines):
             place = (left, top + height + 4 + row * LINE)
             _write(draw, place, text, LABEL_SIZE, INK if row == 0 else FAINT, width)

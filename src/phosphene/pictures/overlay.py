@@ -38,9 +38,9 @@ def scale(values: Tensor, percentile: float = PERCENTILE) -> float:
     return top if top > 0 else float(size.max())
 
 
-def coloured(values: Tensor, has_sign: bool | None = None) -> Tensor:
+def coloured(values: Tensor, has_sign: bool | None = None, percentile: float = PERCENTILE) -> Tensor:
     """Values (h, w) as colours (3, h, w) in [0, 1]."""
-    return _colours(scaled(values), signed(values, has_sign))
+    return _colours(scaled(values, percentile), signed(values, has_sign))
 
 
 def signed(values: Tensor, has_sign: bool | None = None) -> bool:
@@ -67,6 +67,12 @@ def overlay_scale(picture: Tensor, values: Tensor, *, smoothing: float = SMOOTHI
     """The number that `overlay` shows as full colour: the largest size of the map as it is smoothed."""
     fine, unit = _fine(values, picture, smoothing)
     return scale(fine, 100) * unit
+
+
+def smooths(picture: Tensor, values: Tensor, smoothing: float = SMOOTHING) -> bool:
+    """Whether `overlay` smooths the map: one with a value for each pixel, of more than a few pixels."""
+    size = (int(picture.shape[-2]), int(picture.shape[-1]))
+    return tuple(values.shape) == size and smoothing * min(size) >= 0.5
 
 
 def contour(picture: Tensor, values: Tensor, levels: Sequence[float] = (0.25, 0.5, 0.75)) -> Tensor:
@@ -111,8 +117,7 @@ def _fine(values: Tensor, picture: Tensor, smoothing: float) -> tuple[Tensor, fl
     unit = float(values.abs().max()) or 1.0
     values = (values / unit).float()
     fine = resized(values[None], (h, w))[0]
-    sigma = smoothing * min(h, w)
-    return blurred(fine, sigma) if tuple(values.shape) == (h, w) and sigma >= 0.5 else fine, unit
+    return blurred(fine, smoothing * min(h, w)) if smooths(picture, values, smoothing) else fine, unit
 
 
 def blurred(values: Tensor, sigma: float) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 def columns_for(count: int, height: int = 1, width: int = 1) -> int:
     """As many columns as make a sheet of `count` tiles about 3:2, without a nearly empty last row."""
     wanted = max(1, min(count, round(math.sqrt(count * 1.5 * height / width))))
+    if (count, wanted) == (3, 2):
+        return 3  # in one row, not two and one
     rows = -(-count // wanted)
     return -(-count // rows)
 

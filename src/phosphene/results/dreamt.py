@@ -17,6 +17,7 @@ from .listing import Listing
 from .record import Record
 
 RATE = 12  # frames a second
+SHOWN = 480  # pixels: larger pictures are made smaller for the sheet, whose words else would be tiny beside them
 
 
 @shielded_methods
@@ -55,9 +56,9 @@ class Dream:
         return colour.image_of(self.picture[0])
 
     def sheet(self) -> Image.Image:
-        """The photograph before and after."""
-        before = [] if self.photo is None else [contact_sheet.Tile(colour.image_of(self.photo[0]), ("before",))]
-        return contact_sheet.contact_sheet([*before, contact_sheet.Tile(self.image(), ("after", self.objective))], columns=2)
+        """The photograph before and after, of 480 px at most; `image` is the whole picture."""
+        before = [] if self.photo is None else [_tile(colour.image_of(self.photo[0]), "before")]
+        return contact_sheet.contact_sheet([*before, _tile(self.image(), "after", self.objective)], columns=2)
 
     def signed_record(self) -> Record:
         """The Record with the hash of the pixels as they are saved."""
@@ -92,6 +93,11 @@ class Dream:
 
     def _repr_html_(self) -> str:
         return figure(self.sheet(), self.objective, self.notes)
+
+
+def _tile(image: Image.Image, *lines: str) -> contact_sheet.Tile:
+    image.thumbnail((SHOWN, SHOWN))
+    return contact_sheet.Tile(image, lines)
 
 
 class DreamFolder(Listing):

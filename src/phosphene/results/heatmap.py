@@ -245,7 +245,7 @@ class Heatmap(Several):
         """Each picture beside its map and the map over it, with labels and bars of colours, one row a map."""
         tiles = []
         for i in range(len(self)):
-            tiles += [self.picture_tile(photos, i), self._map_tile(i), self.overlay_tile(photos, i)]
+            tiles += [self.picture_tile(photos, i), *self._map_tiles(photos, i)]
         return contact_sheet.contact_sheet(tiles, title=self.title, columns=3)
 
     def beside(self, *others: Heatmap, photos: Tensor | None = None) -> Image.Image:
@@ -267,11 +267,19 @@ class Heatmap(Several):
         picture, values = self._enlarged(photo, self._place(item))
         return _ends(overlay.overlay_scale(picture, values), overlay.signed(values, self.has_sign))
 
-    def _map_tile(self, item: int) -> contact_sheet.Tile:
-        values = self.upsampled()[item]
+    def _map_tiles(self, photos: Tensor | None, item: int) -> tuple[contact_sheet.Tile, contact_sheet.Tile]:
+        """A map by itself and over its picture, of one range unless the second is smoothed, which it says."""
+        picture, shown = self._enlarged(photos, item)
+        smoothed, over = overlay.smooths(picture, shown), self.overlay_tile(photos, item)
+        values = self.values[item]
+        if tuple(values.shape) != tuple(self.pictures.shape[-2:]):
+            values = overlay.resized(values[None], (picture.shape[-2], picture.shape[-1]))[0]
+        percentile = overlay.PERCENTILE if smoothed else 100.0
         signed = overlay.signed(values, self.has_sign)
-        shown = overlay.with_bar(overlay.coloured(values, signed), signed)
-        return contact_sheet.Tile(colours.image_of(shown), ("the map by itself", _ends(overlay.scale(values), signed)))
+        image = colours.enlarged(colours.image_of(overlay.coloured(values, signed, percentile)), LEAST_SIDE)
+        ends = _ends(overlay.scale(values, percentile), signed)
+        alone = contact_sheet.Tile(_barred(image, signed), ("the map by itself", ends))
+        return alone, replace(over, lines=(*over.lines[:2], "smoothed", *over.lines[2:])) if smoothed else over
 
     def signed_record(self, item: int) -> Record:
         """The Record with the hash of the overlay's pixels as it is saved."""
@@ -320,9 +328,12 @@ def picture_tile(picture: Tensor, item: MapItem) -> contact_sheet.Tile:
 
 def overlay_tile(shown: Image.Image, ends: str, item: MapItem) -> contact_sheet.Tile:
     """A map over its picture with a bar of colours below, the values of its ends, and what was diagnosed."""
-    pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255
-    image = colours.image_of(overlay.with_bar(pixels, ends.startswith("-")))
-    return contact_sheet.Tile(image, (item.method, ends, *_first(item.notes)))
+    return contact_sheet.Tile(_barred(shown, ends.startswith("-")), (item.method, ends, *_first(item.notes)))
+
+
+def _barred(image: Image.Image, signed: bool) -> Image.Image:
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    return colours.image_of(overlay.with_bar(pixels, signed))
 
 
 def _ends(top: float, signed: bool) -> str:

@@ -142,7 +142,7 @@ class Rendering(Several):
         return self.pictures
 
     def title_of(self, item: int) -> str:
-        return ", ".join(self.items[self._place(item)].label)
+        return " · ".join(self.items[self._place(item)].label)
 
     def to_dict(self) -> dict[str, list[Any]]:
         """What was rendered and the scores, a column each, as pandas.DataFrame takes them."""

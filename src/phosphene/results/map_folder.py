@@ -131,8 +131,11 @@ class MapFolder(Listing):
         tiles = [tile for row in self._rows for tile in (*row, *[blank] * (columns - len(row)))]
         self._sheets += 1
         name = "contact_sheet.png" if self._sheets == 1 else f"contact_sheet-{self._sheets}.png"
-        files.write_sheet(self.path / name, contact_sheet.contact_sheet(tiles, title=self._title, columns=columns))
+        files.write_sheet(self.path / name, self._joined(tiles, columns))
         self._rows = []
+
+    def _joined(self, tiles: Sequence[contact_sheet.Tile], columns: int) -> Image.Image:
+        return contact_sheet.contact_sheet(tiles, title=self._title, columns=columns)
 
 
 def _stem(item: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ class Several(ABC):
 
     @abstractmethod
     def title_of(self, item: int) -> str:
-        """An item in a few words."""
+        """An item in a few words, parted by " · "."""
 
     def __getitem__(self, which: int | slice) -> Self:
         if isinstance(which, slice):
@@ -63,7 +63,7 @@ class Several(ABC):
         if ax is None:
             ax = _axes()
         ax.imshow(np.asarray(self.image(item)))
-        ax.set_title(self.title_of(item))
+        ax.set_title(self.title_of(item).replace(" · ", "\n"), fontsize="small")  # in lines: axes may stand side by side
         ax.set_axis_off()
         return ax
 
