@@ -203,7 +203,7 @@ def test_what_examples_give_is_asked_by_whole_numbers(wrong: Any) -> None:
         lambda: found.box(wrong, 0),
         lambda: found.box(0, wrong),
         lambda: found.unit_at(wrong, 0),
-        lambda: found.to_dict(wrong),
+        lambda: found.row(wrong),
     ]
     for ask in asks:
         with pytest.raises(ph.PhospheneError, match="is needed"):

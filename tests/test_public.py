@@ -47,7 +47,7 @@ def test_a_fresh_dir_lists_what_was_not_yet_imported() -> None:
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'phosphene' has no attribute 'explode'"):
-        _ = ph.explode
+        _ = ph.explode  # type: ignore[attr-defined]  # there is none
     assert not hasattr(ph, "explode")
 
 

@@ -66,9 +66,50 @@ def test_it_saves_a_sheet_and_shows_itself(kind: str, tmp_path: Path) -> None:
     assert "data:image/png;base64" in found._repr_html_()
 
 
-def test_columns_are_what_pandas_takes() -> None:
-    assert MADE["Heatmap"]().to_dict()["index"] == [0, 1, 2]
-    assert MADE["Rendering"]().to_dict()["seed"] == [0, 0, 0]
+@pytest.mark.parametrize(("kind", "rows"), [("Heatmap", 3), ("Rendering", 3), ("Located", 3), ("Examples", 6)])
+def test_columns_are_what_pandas_takes(kind: str, rows: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(MADE[kind]().to_dict())
+    assert len(frame) == rows
+    assert set(frame["objective"]) == {"logit:0", "logit:1", "logit:2"}
+    assert not any(isinstance(cell, dict) for cell in frame.to_numpy().flat)
+
+
+SINGLE: dict[str, tuple[Callable[[], Any], Callable[[Any], torch.Tensor]]] = {
+    "Filters": (lambda: ph.filters(NET), lambda found: found.values),
+    "Activations": (lambda: ph.activations(NET, PHOTOS[:1], NET.layers()[0].address), lambda found: found.maps[0].values),
+    "ChannelMaps": (lambda: ph.activations(NET, PHOTOS[:1], NET.layers()[0].address)[0], lambda found: found.values),
+    "Dream": (lambda: ph.dream(NET, PHOTOS[:1], 0, steps=0, octaves=1), lambda found: found.picture),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_results_of_one_thing_are_arrays_sheets_and_plots(kind: str) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    make, numbers = SINGLE[kind]
+    found, ax = make(), pyplot.subplots()[1]
+    assert np.array_equal(np.asarray(found), numbers(found).numpy())
+    assert found.sheet().width > 0
+    assert found.plot(ax) is ax
+    assert ax.images
+    pyplot.close("all")
+
+
+def test_no_copy_is_none_or_an_error() -> None:
+    found = MADE["Heatmap"]()
+    assert np.shares_memory(np.array(found, copy=False), found.values.numpy())
+    with pytest.raises(ph.PhospheneError, match="copy=False needs the type that the numbers have, float32"):
+        found.__array__(np.float64, copy=False)
+
+
+def test_activations_are_iterated_by_layer_and_several_are_no_array() -> None:
+    addresses = [layer.address for layer in NET.layers()[:2]]
+    found = ph.activations(NET, PHOTOS[:1], addresses)
+    assert [one.layer for one in found] == [found[0].layer, found[-1].layer] == addresses
+    with pytest.raises(IndexError):
+        found[2]
+    with pytest.raises(ph.PhospheneError, match="maps of 2 layers are no one array"):
+        np.asarray(found)
 
 
 def test_layers_and_trust_show_themselves_as_tables() -> None:

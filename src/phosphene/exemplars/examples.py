@@ -24,7 +24,7 @@ from ..objectives.units import Channel, neuron
 from ..pictures.data import Data, Refusal, checked_shard, misleading, open_data
 from ..pictures.notebook import figure
 from ..results import door
-from ..results.several import Several
+from ..results.several import Several, columns_of
 from . import scan as scanning
 from .patches import NONE, Box, Fields, cut, original_box
 from .state import Entry, State
@@ -152,7 +152,12 @@ class Examples(Several):
             return objective
         return neuron(channel.address, channel.index, *self.grids[channel.address].place(y, x))
 
-    def to_dict(self, unit: int) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, list[Any]]:
+        """A row for each patch, best first, a column for each key, as pandas.DataFrame takes them."""
+        patches = [(unit, rank, told) for unit in range(len(self)) for rank, told in enumerate(self._told(unit))]
+        return columns_of([{"objective": self.objectives[unit], "rank": rank, **told} for unit, rank, told in patches])
+
+    def row(self, unit: int) -> dict[str, Any]:
         """One unit in plain numbers and words, for run.json."""
         unit = self._place(unit)
         stats = {name: _plain(getattr(self.stats, name)[unit].item()) for name in ("mean", "spread", "sparsity", "dead")}

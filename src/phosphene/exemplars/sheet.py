@@ -160,7 +160,7 @@ def save(
 
 
 def _written(found: Examples, place: Path, row: Row) -> dict[str, Any]:
-    said = found.to_dict(row.unit)
+    said = found.row(row.unit)
     folder = files.folder(place / "patches" / f"{row.unit:05d}-{files.slug(found.objectives[row.unit])}")
     for rank, patch, beside in row.cells:
         told = said["patches"][rank]

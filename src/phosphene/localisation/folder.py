@@ -34,7 +34,7 @@ class BoxFolder(MapFolder):
         item = located.heatmap.items[i]
         stem = self._stem(f"{Path(item.image).stem} {item.name or item.objective} {located.method}")
         file = files.write_png(self.path / f"{stem}.png", located.image(i), located.signed_record(i).to_json())
-        said = located.to_dict(i) | {"file": file.name}
+        said = located.row(i) | {"file": file.name}
         if masks:
             white = image_of(located.masks[i][None].to(torch.float32))
             said["mask"] = files.write_png(self.path / f"{stem}.mask.png", white).name

@@ -17,7 +17,7 @@ from ..pictures import contact_sheet
 from ..pictures.notebook import figure
 from ..results.heatmap import Heatmap, MapItem
 from ..results.record import Record
-from ..results.several import Several
+from ..results.several import Several, columns_of
 from .drawing import drawn
 
 _NO_CUT = "located by thresholds alone: with OpenCV (extra opencv) a graph cut along colours and edges is averaged in"
@@ -99,7 +99,11 @@ class Located(Several):
         """One of the sheet: the photograph, of 224 px at most, its name, the class and the score."""
         return tile(self.image(item), self.heatmap.items[self._place(item)])
 
-    def to_dict(self, item: int = 0) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, list[Any]]:
+        """`row` of every map, a column for each key, as pandas.DataFrame takes them."""
+        return columns_of([self.row(i) for i in range(len(self))])
+
+    def row(self, item: int = 0) -> dict[str, Any]:
         """Plain numbers and words of one map: what was asked and the boxes, in tenths of a pixel."""
         place = self._place(item)
         boxes = [[round(side, 1) for side in box] for box in self.every[place].tolist()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,6 +21,7 @@ from ..pictures import colour as colours
 from ..pictures.notebook import figure
 from .anatomy import Part, save
 from .record import Record
+from .several import array_of, plotted
 
 _SIDES = ((64, 96), (256, 64))  # up to so many channels tiles of at least so many pixels; more of them 40
 _SMALLEST = 40
@@ -176,7 +179,21 @@ class Activations:
     def __repr__(self) -> str:
         return f"Activations({shown(self.image)}: {shown(', '.join(one.layer for one in self.maps))})"
 
-    def __getitem__(self, layer: str) -> ChannelMaps:
+    def __iter__(self) -> Iterator[ChannelMaps]:
+        return iter(self.maps)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Of the only layer that was asked for, (c, h, w)."""
+        if len(self) > 1:
+            raise RequestError(
+                f"maps of {len(self)} layers are no one array; take one layer: np.asarray(a[{self.maps[0].layer!r}])"
+            )
+        return array_of(self.maps[0].values, dtype, copy)
+
+    def __getitem__(self, layer: str | int) -> ChannelMaps:
+        """Of a layer by its address, or by its position among those that were asked for."""
+        if hasattr(layer, "__index__") and not isinstance(layer, bool):
+            return self.maps[layer]
         found = next((one for one in self.maps if one.layer == layer), None)
         if found is None:
             raise UnknownNameError("layer", layer, [one.layer for one in self.maps], "give it to `activations`")
@@ -188,6 +205,15 @@ class Activations:
         """All channels of a layer, by default the first asked for, as grey tiles."""
         one = self.maps[0] if layer is None else self[layer]
         return one.tiles(scale=scale, order=order, columns=columns)
+
+    def sheet(self) -> Image.Image:
+        """The tiles of the first layer."""
+        return self.tiles()
+
+    def plot(self, ax: Any = None, item: int = 0) -> Any:
+        """Draw the tiles of a layer into Matplotlib's axes (default: new ones). Matplotlib must be installed."""
+        one = self.maps[checks.whole("item", item, low=0, high=len(self) - 1)]
+        return plotted(one.image(), one.layer, ax)
 
     def depth_chart(self) -> Image.Image:
         """The share of zeros of each layer, from the picture to the scores; where no layer has any, their sparsity."""

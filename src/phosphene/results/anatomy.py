@@ -15,6 +15,7 @@ from torch import Tensor
 from ..pictures import colour, files
 from .listing import Listing
 from .record import Record
+from .several import array_of, plotted
 
 
 class Part(ABC):
@@ -31,6 +32,17 @@ class Part(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return array_of(self.array(), dtype, copy)
+
+    def sheet(self) -> Image.Image:
+        """The picture as it is saved."""
+        return self.image()
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it into Matplotlib's axes (default: new ones), which are returned. Matplotlib must be installed."""
+        return plotted(self.image(), self.stem, ax)
 
     @property
     def stem(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from ..pictures import animation, colour, contact_sheet, files
 from ..pictures.notebook import figure
 from .listing import Listing
 from .record import Record
+from .several import array_of, plotted
 
 RATE = 12  # frames a second
 SHOWN = 480  # pixels: larger pictures are made smaller for the sheet, whose words else would be tiny beside them
@@ -50,6 +52,13 @@ class Dream:
     def __repr__(self) -> str:
         c, h, w = self.picture.shape[1:]
         return f"Dream({c}×{h}×{w}: {shown(self.objective)})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return array_of(self.picture, dtype, copy)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the picture into Matplotlib's axes (default: new ones), which are returned. Matplotlib must be installed."""
+        return plotted(self.image(), self.objective, ax)
 
     def image(self) -> Image.Image:
         """The picture as Pillow has it, pixel for pixel as it is saved."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -53,25 +53,49 @@ class Several(ABC):
         return (self.chosen([row]) for row in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        found: np.ndarray[Any, Any] = self.array.detach().cpu().numpy()
-        if copy is False and (dtype is None or found.dtype == dtype):
-            return found
-        return found.astype(found.dtype if dtype is None else dtype, copy=True)
+        return array_of(self.array, dtype, copy)
 
     def plot(self, ax: Any = None, item: int = 0) -> Any:
         """Draw an item into Matplotlib's axes (default: new ones), which are returned. Matplotlib must be installed."""
-        if ax is None:
-            ax = _axes()
-        ax.imshow(np.asarray(self.image(item)))
-        ax.set_title(self.title_of(item).replace(" · ", "\n"), fontsize="small")  # in lines: axes may stand side by side
-        ax.set_axis_off()
-        return ax
+        return plotted(self.image(item), self.title_of(item), ax)
 
 
-def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Rows as columns, as `pandas.DataFrame` takes them; None where a row lacks a key."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: [row.get(key) for row in rows] for key in keys}
+def array_of(numbers: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    """What `__array__` gives of a tensor: a copy, unless copy=False asks for none. ValueError where that needs another type."""
+    found: np.ndarray[Any, Any] = numbers.detach().cpu().numpy()
+    if copy is not False:
+        return found.astype(found.dtype if dtype is None else dtype, copy=True)
+    if dtype is not None and found.dtype != dtype:
+        raise RequestError(f"copy=False needs the type that the numbers have, {found.dtype}, got {dtype}")
+    return found
+
+
+def plotted(image: Image.Image, title: str, ax: Any = None) -> Any:
+    """The picture in Matplotlib's axes (default: new ones), which are returned. The parts of a title are its lines."""
+    if ax is None:
+        ax = _axes()
+    ax.imshow(np.asarray(image))
+    ax.set_title(title.replace(" · ", "\n"), fontsize="small")  # axes may stand side by side
+    ax.set_axis_off()
+    return ax
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns, as `pandas.DataFrame` takes them; None where a row lacks a key.
+
+    >>> columns_of([{"a": 1, "b": {"c": 2}}, {"a": 3}])
+    {'a': [1, 3], 'b.c': [2, None]}
+    """
+    flat = [_flat(row) for row in rows]
+    keys = dict.fromkeys(key for row in flat for key in row)
+    return {key: [row.get(key) for row in flat] for key in keys}
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        found |= {f"{key}.{name}": one for name, one in value.items()} if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 def _axes() -> Any:
