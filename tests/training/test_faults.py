@@ -244,6 +244,30 @@ def test_the_budget_is_a_share_of_the_time_of_training() -> None:
     assert Budget(None, clock).allows(1e9)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "drawn"),
+    [
+        (3, 1.6, [1, 2]),
+        (5, 0.01, [1, 2, 3, 4, 5]),
+        (20, 1.0, [1, 2, 4, 8, 16]),
+        (60, 0.5, [1, 2, 3, 6, 12, 24, 48]),
+        (4, 6.0, []),
+    ],
+)
+def test_five_seconds_are_spread_over_a_training_of_any_length(epochs: int, seconds: float, drawn: list[int]) -> None:
+    clock = Clock()
+    budget, found = Budget(0.05, clock, floor=5.0), []
+    budget.start()
+    for epoch in range(1, epochs + 1):
+        clock.now += 1.0
+        if budget.allows(seconds):
+            with budget.spending():
+                clock.now += seconds
+            budget.drew()
+            found.append(epoch)
+    assert found == drawn
+
+
 def test_a_drawing_over_budget_is_put_off_and_the_last_made_up_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, net = small.network()
     watch = small.watch(net).budget(0.01).on_val().to_file(tmp_path / "{epoch}-{index}.png")

@@ -137,6 +137,7 @@ class Callback(Fluent):
             with self.budgeted.spending():
                 self._draw(moment)
             self._expected = self.budgeted.spent - before
+            self.budgeted.drew()
 
     def _rehearsed(self) -> float:
         try:

@@ -13,6 +13,7 @@ from ..errors import RequestError, shown
 from .moment import Event, Moment
 
 FLOOR = 5.0  # seconds that drawing may take by default however short the training: its first, middle and last pictures
+SPREAD = 8  # drawings that `floor` keeps for later moments: as often the training may double
 SHARE = 0.05  # of the training's time; see docs/decisions/0024-training.md
 _UNITS = ("steps", "epochs", "minutes", "runs")
 Every = int | str
@@ -74,6 +75,8 @@ class Trigger:
 class Budget:
     """The share of the training's time that drawing may take, or `floor` seconds if that is more; None: as much as it needs.
 
+    How long the training will be is not known. So that `floor` is not spent on its first moments alone, its last eight
+    drawings wait until the training has taken twice as long as at the drawing before.
     Time is counted from the first `start`; what is spent on drawing is not time of training.
     """
 
@@ -81,6 +84,7 @@ class Budget:
     clock: Clock = time.perf_counter
     floor: float = 0.0
     spent: float = 0.0
+    _drawn: float = 0.0  # seconds of training at the last drawing
     _started: float | None = field(default=None)
 
     def start(self) -> None:
@@ -92,7 +96,13 @@ class Budget:
         return 0.0 if self._started is None else self.clock() - self._started - self.spent
 
     def allows(self, seconds: float) -> bool:
-        return self.share is None or self.spent + seconds <= max(self.share * self.trained, self.floor)
+        if self.share is None or self.spent + seconds <= self.share * self.trained:
+            return True
+        left = self.floor - self.spent
+        return seconds <= left and (seconds <= left / SPREAD or self.trained >= 2 * self._drawn)
+
+    def drew(self) -> None:
+        self._drawn = self.trained
 
     @contextmanager
     def spending(self) -> Iterator[None]:
